@@ -1,0 +1,137 @@
+"""What the names in a study stand for: its space, its objective, and the trainer of one trial.
+
+Both ends use it: the driver to check a request before anything is made, a worker to train. `trainer_of` and
+`objective_of` import torch by way of the plug-ins; `space_of` does not.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+from typing import TYPE_CHECKING, Any
+
+from hpo import plugins
+from hpo.errors import RequestError
+from hpo.messages import Params
+from hpo.study import Objective, Study
+from search_spaces import Space, SpaceError
+
+if TYPE_CHECKING:
+    from trainables.training.loop import Trainer
+
+CHECKED_DRAWS = 16  # random configurations tried against the trainer before a search begins
+
+
+def space_of(study: Study) -> Space:
+    """Return the search space that the study names or writes out. Raises RequestError where it is not one."""
+    try:
+        if isinstance(study.space, str):
+            found = plugins.load("spaces", study.space)
+            if not isinstance(found, Space):
+                raise RequestError(f"space: {study.space} must be a search_spaces.Space; it is {type(found).__name__}.")
+            return found
+        written = dict(study.space)
+        base = written.pop("base", None)
+        if base is not None and not isinstance(base, str):
+            raise RequestError(f"space.base: the name of a space; {base!r} came.")
+        known = None if base is None else space_of(study.model_copy(update={"space": base}))
+        return Space.from_mapping(written, name=base or study.name, base=known)
+    except SpaceError as error:
+        raise RequestError(f"space: {error}") from None
+
+
+def own_function(study: Study) -> Any | None:
+    """Return the user's training function where `model` names one, None where it names a model family."""
+    found = plugins.load("models", study.model)
+    return None if inspect.isclass(found) else found
+
+
+def objective_of(study: Study) -> Objective:
+    """Return the objective with its direction: the metric's own, or the one written beside it."""
+    if isinstance(study.objective, Objective):
+        return study.objective
+    if not isinstance(study.objective, str):
+        raise AssertionError("the study refuses several objectives")
+    if own_function(study) is not None:
+        raise RequestError(
+            f"objective: a training function of your own yields its metrics, so {study.objective!r} needs its "
+            f"direction. Write `objective: {{metric: {study.objective}, direction: minimize}}`."
+        )
+    metric = plugins.load("metrics", study.objective)
+    return Objective(metric=study.objective, direction=metric.direction)
+
+
+def trainer_of(study: Study, params: Params, *, seed: int, device: str = "cpu") -> Trainer:
+    """Return the trainer of one trial, with nothing trained yet.
+
+    Raises ValueError from `trainables` where parameters are missing, unread or out of their range.
+    """
+    function = own_function(study)
+    if function is not None:
+        from trainables.training.own import OwnTraining
+
+        return OwnTraining(function, params, seed=seed, epochs=study.budget.epochs)
+    from trainables.training.alone import Training
+
+    return Training(
+        plugins.load("models", study.model),
+        data_of(study),
+        params,
+        seed=seed,
+        epochs=study.budget.epochs,
+        metrics=[plugins.load("metrics", name)() for name in _metric_names(study)],
+        device=device,
+    )
+
+
+def data_of(study: Study) -> Any:
+    """Return the study's data set; read once a process."""
+    if study.data is None:
+        raise RequestError("data: a model family needs a data set, and none was given. Add `data: digits`.")
+    if isinstance(study.data, str):
+        return _load_data(study.data, ())
+    options = dict(study.data)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise RequestError(f"data: a mapping needs a `name` and the options of that data set; {study.data!r} came.")
+    return _load_data(name, tuple(sorted(options.items())))
+
+
+@functools.cache
+def _load_data(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
+    load = plugins.load("data", name)
+    unknown = [key for key, _ in options if key not in inspect.signature(load).parameters]
+    if unknown:
+        raise RequestError(f"data: {name} takes {', '.join(inspect.signature(load).parameters) or 'no options'}; "
+                           f"{', '.join(unknown)} came.")  # fmt: skip
+    return load(**dict(options))
+
+
+def _metric_names(study: Study) -> list[str]:
+    """The objective, and every metric of ours that is cheap enough for each epoch."""
+    objective = study.objective.metric if isinstance(study.objective, Objective) else str(study.objective)
+    cheap = [name for name in plugins.names("metrics") if plugins.load("metrics", name).each_epoch]
+    return [objective, *(name for name in cheap if name != objective)]
+
+
+def check(study: Study) -> Objective:
+    """Return the objective of a study whose every part was tried; raise RequestError before anything is made.
+
+    The default and `CHECKED_DRAWS` random configurations are given to the trainer, which must read every parameter
+    of each and miss none.
+    """
+    objective = objective_of(study)
+    space = space_of(study)
+    if own_function(study) is not None:
+        if study.data is not None:
+            raise RequestError(f"data: a training function of your own reads its own data; {study.data!r} came. "
+                               "Leave `data` out.")  # fmt: skip
+        return objective
+    generator = random.Random(study.seed)
+    for params in [space.default(), *(space.random(generator) for _ in range(CHECKED_DRAWS))]:
+        try:
+            trainer_of(study, params, seed=0)
+        except ValueError as error:
+            raise RequestError(f"space {space.name!r} does not fit model {study.model!r}: {error}") from None
+    return objective

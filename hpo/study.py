@@ -1,0 +1,223 @@
+"""The study: one frozen object, one YAML file. What it asks for, never how it is done.
+
+Text from users comes in here and nowhere else, so every key, type and bound is checked here. What the names stand for
+is looked up in `hpo.parts`. Imports errors and plug-in names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_serializer, model_validator
+
+from hpo import plugins
+from hpo.errors import NotBuilt, RequestError, nearest
+
+Scalar = bool | int | float | str | None
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Budget(_Frozen):
+    """How much may be spent. `trials` counts done, pruned and died; lost trials are replaced.
+
+    epochs: the length of one full training. hours: no new trial begins after so many hours of searching, resumed time
+    included. epochs_total: no new trial begins once so many epochs were trained in all.
+    """
+
+    trials: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    hours: float | None = Field(default=None, gt=0)
+    epochs_total: int | None = Field(default=None, ge=1)
+
+
+class Resources(_Frozen):
+    """Where trials run. A worker is one process with `cpus_per_worker` threads and a share of a GPU.
+
+    workers: auto takes what the machine or cluster has. gpus_per_worker: auto is 1 where there are GPUs, else 0.
+    trials_per_group: how many trials a worker's group takes before it is renewed; 1 gives one Ray Tune trial each,
+    auto renews after about a minute. retries: how often a trial whose worker went away is placed again.
+    checkpoint_seconds: training that may be repeated after a crash, at least one epoch.
+    """
+
+    workers: Literal["auto"] | int = "auto"
+    cpus_per_worker: int = Field(default=1, ge=1)
+    gpus_per_worker: Literal["auto"] | float = "auto"
+    trials_per_group: Literal["auto"] | int = "auto"
+    retries: int = Field(default=2, ge=0)
+    checkpoint_seconds: float = Field(default=10.0, gt=0)
+
+    @field_validator("workers", "trials_per_group")
+    @classmethod
+    def _at_least_one(cls, value: str | int) -> str | int:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be auto or at least 1")
+        return value
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _not_negative(cls, value: str | float) -> str | float:
+        if not isinstance(value, str) and value < 0:
+            raise ValueError("must be auto or at least 0")
+        return value
+
+
+class Method(BaseModel):
+    """A sampler or pruner: a short name or dotted path, and the options of its constructor."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    options: dict[str, Scalar | list[Scalar]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping) and "options" not in value:
+            return {"name": value.get("name"), "options": {key: item for key, item in value.items() if key != "name"}}
+        return value
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, Any]:
+        return {"name": self.name} | self.options if self.options else self.name
+
+
+class Objective(_Frozen):
+    """A metric and its direction; for metrics of ours the direction is the metric's own."""
+
+    metric: str
+    direction: Literal["minimize", "maximize"]
+
+
+class Study(_Frozen):
+    """A request: model family, data set, search space, objective, and what may be spent on it.
+
+    Load one with `Study.load`, or make it from Python with the same keys. Raises RequestError for what cannot be.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    model: str
+    data: str | dict[str, Scalar] | None = None
+    space: str | dict[str, Any]
+    objective: str | Objective | list[str]
+    constraints: list[dict[str, Any]] = []
+    budget: Budget
+    sampler: Method = Method(name="tpe")
+    pruner: Method = Method(name="asha", options={"eta": 3, "grace": 3})
+    fuse: int | Literal["auto"] = 1
+    resources: Resources = Resources()
+    ledger: str | None = None
+    checkpoints: str | None = None
+    tracking: str | None = None
+    seed: int = Field(default=0, ge=0)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise RequestError(_explain(error)) from None
+        _refuse_unbuilt(self)
+
+    @classmethod
+    def load(cls, source: str | Path, *, changes: Sequence[str] = ()) -> Study:
+        """Return the study in a YAML file, or the ready-made study of that name, with `a.b=value` changes applied."""
+        path = Path(source)
+        known = plugins.studies()
+        if str(source) in known and not path.is_file():
+            path = known[str(source)]
+        elif not path.is_file():
+            raise RequestError(f"A study is a YAML file or a ready-made one; {source} is neither: "
+                               f"{nearest(str(source), known)}.")  # fmt: skip
+        values = read_yaml(path)
+        for change in changes:
+            _apply(values, change)
+        return cls(**values)
+
+    def save(self, path: Path) -> None:
+        """Write the study as YAML, every key of it."""
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file; RequestError where it is none. Safe load only."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} must be YAML in UTF-8; it is not: {error}") from None
+    except OSError as error:
+        raise RequestError(f"{path} must be a readable file: {error.strerror}.") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise RequestError(f"{path} must hold a mapping of keys to values; it holds {type(values).__name__}.")
+    return values
+
+
+# Keys of the design that this release refuses by name: key -> (what is accepted until then, the test of it).
+_UNBUILT: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "constraints": ("an empty list", lambda value: value == []),
+    "fuse": ("1", lambda value: value == 1),
+    "ledger": ("null, a journal in the home", lambda value: value is None),
+    "checkpoints": ("null, in the home", lambda value: value is None),
+    "objective": ("one metric", lambda value: not isinstance(value, list)),
+}
+
+
+def _refuse_unbuilt(study: Study) -> None:
+    for key, (accepted, test) in _UNBUILT.items():
+        value = getattr(study, key)
+        if not test(value):
+            raise NotBuilt(f"{key}: this release takes {accepted}; {value!r} came. The feature is not built yet: "
+                           "leave the key out.")  # fmt: skip
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    if not equals or not path:
+        raise RequestError(f"--set takes key=value or a.b=value; {change!r} came.")
+    *parents, last = path.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if isinstance(inner, str) and parent in ("sampler", "pruner"):
+            inner = values[parent] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise RequestError(
+                f"--set {change}: {parent!r} holds a plain value, not keys. Set {parent}=... as a whole."
+            )
+        values = inner
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RequestError(f"--set {change}: the value must be YAML; {text!r} is not.") from None
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"] if not _is_branch(part)) or "study"
+        if item["type"] == "extra_forbidden":
+            parent, _, key = where.rpartition(".")
+            lines.append(f"{where}: no such key; {nearest(key, _keys_of(parent))}.")
+        elif item["type"] == "missing":
+            lines.append(f"{where}: this key is required and was not given.")
+        else:
+            lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}; {item['input']!r} came.")
+    return "The study is not valid.\n  " + "\n  ".join(dict.fromkeys(lines))
+
+
+def _is_branch(part: int | str) -> bool:
+    """Whether pydantic added this part for a branch of a union; no key of ours looks like it."""
+    text = str(part)
+    return "[" in text or text in {"str", "int", "float", "Objective"}
+
+
+def _keys_of(parent: str) -> list[str]:
+    models: dict[str, type[BaseModel]] = {
+        "": Study, "budget": Budget, "resources": Resources, "objective": Objective,
+    }  # fmt: skip
+    return list(models[parent].model_fields) if parent in models else []
