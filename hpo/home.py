@@ -39,6 +39,18 @@ class Home:
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"
 
+    def checkpoint(self, trial: int) -> Path:
+        """The folder of one trial's checkpoint while it runs, and of its weights once it is done."""
+        return self.checkpoints / f"trial-{trial:06d}"
+
+    def weights(self, trial: int) -> Path:
+        """The inference weights of a trial that is done."""
+        return self.checkpoint(trial) / "weights.safetensors"
+
+    def sheet(self, trial: int, step: int) -> Path:
+        """The sample sheet of one trial at one step."""
+        return self.samples / f"trial-{trial:06d}" / f"step-{step:06d}.png"
+
     def exists(self) -> bool:
         """Whether a study was begun here."""
         return self.study.is_file()

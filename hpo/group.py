@@ -1,0 +1,233 @@
+"""A group: a worker process that trains trials in its slots and takes a new one as soon as a slot is free.
+
+`Crew` does the work and knows the server as one callable; `Group` is the thin Ray Tune trainable around it. Nothing of
+ours travels through Tune: its results carry a constant. Trials come from the server, events go to it. Stands above
+`parts` and `trainables`; imports Ray only for the wire.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from hpo.home import Home
+from hpo.messages import CONSTRAINTS, Event, Placement
+from hpo.parts import objective_of, trainer_of
+from hpo.study import Study
+from hpo.wire import ServerHandle
+from trainables.training.loop import Trainer
+
+NEWS_SECONDS = 2.0  # a slot trains at most so long before the server hears of it
+RESULT_SECONDS = 5.0  # how often Tune hears that the group lives
+LIFE_SECONDS = 60.0  # `trials_per_group: auto`: after this long a group takes no new trial
+
+# (message number, events, slot to its trial or None, whether free slots want one) -> the server's reply
+Sync = Callable[[int, list[dict[str, Any]], dict[int, int | None], bool], dict[str, Any]]
+
+
+@dataclasses.dataclass
+class _Member:
+    """One trial in a slot. `trainer` is None where it could not be built."""
+
+    placement: Placement
+    trainer: Trainer | None = None
+    saved_at: float = dataclasses.field(default_factory=time.monotonic)
+    ended: bool = False
+
+
+class Crew:
+    """Trains the trials of one group until the server has no more for it, or its life is over.
+
+    sync: sends (message number, events, slots) to the server and returns its reply. measure_at: steps at which the
+    objective is measured besides the last. device: where the tensors live.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        home: Home,
+        *,
+        measure_at: frozenset[int],
+        placements: list[Placement],
+        sync: Sync,
+        device: str,
+    ) -> None:
+        self._study = study
+        self._home = home
+        self._objective = objective_of(study).metric
+        self._measure_at = measure_at
+        self._sync = sync
+        self._device = device
+        self._seq = 0
+        self._born = time.monotonic()
+        self._taken = 0
+        self._slots: dict[int, _Member | None] = {0: None}
+        self._news: list[Event] = []
+        self.over = False
+        self._seat(placements)
+
+    def work(self, *, seconds: float) -> None:
+        """Train and sync for about so long, or until `over`."""
+        deadline = time.monotonic() + seconds
+        while not self.over and time.monotonic() < deadline:
+            for member in self._members():
+                self._train(member)
+            self._exchange()
+
+    def _members(self) -> list[_Member]:
+        return [member for member in self._slots.values() if member is not None and not member.ended]
+
+    def _seat(self, placements: list[Placement]) -> None:
+        for placement in placements:
+            member = _Member(placement)
+            self._slots[placement.slot] = member
+            self._taken += 1
+            try:
+                member.trainer = trainer_of(self._study, placement.params, seed=placement.seed, device=self._device)
+                if placement.checkpoint is not None:
+                    member.trainer.restore(Path(placement.checkpoint))
+            except Exception:
+                self._lose(member)
+
+    def _train(self, member: _Member) -> None:
+        """Train one trial until a decision, its end, or about `NEWS_SECONDS`."""
+        began = time.monotonic()
+        while not member.ended:
+            try:
+                event = self._advance(member)
+            except Exception:
+                self._lose(member)
+                return
+            self._news.append(event)
+            member.ended = event.end is not None
+            if time.monotonic() - member.saved_at >= self._study.resources.checkpoint_seconds and not member.ended:
+                self._save(member)
+            if event.step in self._measure_at or time.monotonic() - began >= NEWS_SECONDS:
+                return
+
+    def _advance(self, member: _Member) -> Event:
+        trainer = member.trainer
+        assert trainer is not None
+        number = member.placement.trial
+        wanted = trainer.step + 1 in self._measure_at or trainer.step + 1 == trainer.epochs
+        progress = trainer.advance(measure=[self._objective] if wanted else [])
+        event = Event(
+            trial=number,
+            step=progress.step,
+            time=time.time(),
+            metrics=progress.metrics,
+            value=progress.metrics.get(self._objective),
+        )
+        if progress.cause is not None:
+            return dataclasses.replace(event, end="died", cause=progress.cause, constraints=progress.constraints)
+        if trainer.finished:
+            return dataclasses.replace(
+                event, end="done", constraints=progress.constraints, files=self._keep(number, trainer)
+            )
+        return event
+
+    def _keep(self, trial: int, trainer: Trainer) -> tuple[str, ...]:
+        """Leave the weights and a sample sheet of a finished trial in the home; return the sheet's path in it."""
+        if not trainer.can_sample:
+            return ()
+        trainer.save_weights(self._home.weights(trial))
+        sheet = self._home.sheet(trial, trainer.step)
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        trainer.sheet(sheet)
+        return (str(sheet.relative_to(self._home.path)),)
+
+    def _save(self, member: _Member) -> None:
+        assert member.trainer is not None
+        member.trainer.save(self._home.checkpoint(member.placement.trial))
+        member.saved_at = time.monotonic()
+
+    def _lose(self, member: _Member) -> None:
+        """An exception says nothing about the parameters: the trial is lost, with the traceback as its cause."""
+        member.ended = True
+        self._news.append(
+            Event(
+                trial=member.placement.trial,
+                step=member.trainer.step if member.trainer is not None else 0,
+                time=time.time(),
+                end="lost",
+                constraints=dict.fromkeys(CONSTRAINTS, -1.0),
+                cause=traceback.format_exc(limit=-8),
+            )
+        )
+
+    def _exchange(self) -> None:
+        """Tell the server the news, free the slots of trials that are over, seat new ones."""
+        self._seq += 1
+        slots = {slot: None if member is None else member.placement.trial for slot, member in self._slots.items()}
+        reply = self._sync(self._seq, [dataclasses.asdict(event) for event in self._news], slots, self._hungry())
+        self._news.clear()
+        for slot, member in self._slots.items():
+            if member is not None and (member.ended or member.placement.trial in reply["free"]):
+                self._slots[slot] = None
+        self._seat([Placement.from_json(value) for value in reply["place"]])
+        if reply["drain"]:
+            for member in self._members():
+                self._save(member)
+            self.over = True
+        elif not self._members() and (reply["over"] or not self._hungry()):
+            self.over = True
+
+    def _hungry(self) -> bool:
+        """Whether this group still takes new trials."""
+        limit = self._study.resources.trials_per_group
+        return time.monotonic() - self._born < LIFE_SECONDS if limit == "auto" else self._taken < limit
+
+
+class Group(tune.Trainable):  # type: ignore[misc]
+    """The Ray Tune trainable: one group of the study, renewed by `reset_config` in the same process."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin a group. config: `server` (actor name), `group`, `trials` (placements)."""
+        server = ServerHandle(config["server"])
+        brief = server.call("brief")
+        for path in brief["import_paths"]:
+            if path not in sys.path:
+                sys.path.append(path)
+        self._crew = Crew(
+            Study(**brief["study"]),
+            Home(brief["home"]),
+            measure_at=frozenset(brief["measure_at"]),
+            placements=[Placement.from_json(value) for value in config["trials"]],
+            sync=functools.partial(server.call, "sync", config["group"]),
+            device=_device(brief["study"]["resources"]["cpus_per_worker"]),
+        )
+
+    def step(self) -> dict[str, Any]:
+        """Train for some seconds. The result says only that the group lives, and whether it is done."""
+        self._crew.work(seconds=RESULT_SECONDS)
+        return {"ok": 0.0, "done": self._crew.over}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another group; Tune calls it with `reuse_actors`."""
+        self.setup(new_config)
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write nothing: trials keep their own checkpoints in the home."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Read nothing: see `save_checkpoint`."""
+
+
+def _device(threads: int) -> str:
+    """Return where this worker trains. One thread a worker: siblings share the cores, and small tensors want no more."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if not os.environ.get("CUDA_VISIBLE_DEVICES") or not torch.cuda.is_available():
+        return "cpu"
+    return "cuda"
