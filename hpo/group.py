@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,7 @@ class Group(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a group. config: `server` (actor name), `group`, `trials` (placements)."""
-        server = ServerHandle(config["server"])
+        server = ServerHandle.named(config["server"])
         brief = server.call("brief")
         for path in brief["import_paths"]:
             if path not in sys.path:
@@ -224,7 +224,7 @@ class Group(tune.Trainable):  # type: ignore[misc]
 
 
 def _device(threads: int) -> str:
-    """Return where this worker trains. One thread a worker: siblings share the cores, and small tensors want no more."""
+    """Return where this worker trains, and keep its threads to its share of the cores."""
     import torch
 
     torch.set_num_threads(threads)

@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 Params = dict[str, bool | int | float | str]
 
 End = Literal["done", "pruned", "died", "lost"]
-# Every trial that ends sets these, in this order: feasible at <= 0. A dead trial's own key holds the share of the budget
-# that was left when it died, so that a sampler can tell a narrow miss from a hopeless region.
+# Every trial that ends sets these, in this order: feasible at <= 0. A dead trial's own key holds the share of the
+# budget that was left when it died, so that a sampler can tell a narrow miss from a hopeless region.
 CONSTRAINTS = ("diverged", "collapsed", "memory")
 ENDS: tuple[str, ...] = get_args(End)
 

@@ -23,10 +23,15 @@ class ServerGone(HpoError):
 
 
 class ServerHandle:
-    """The study server of this name, in this Ray job."""
+    """A study server, called as if it always answered."""
 
-    def __init__(self, name: str) -> None:
-        self._actor = ray.get_actor(name)
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    @classmethod
+    def named(cls, name: str) -> ServerHandle:
+        """Return the server of this name in this Ray job."""
+        return cls(ray.get_actor(name))
 
     def call(self, method: str, *args: Any, **options: Any) -> Any:
         """Return what the server's method returns; raise ServerGone when it stays away."""
@@ -34,9 +39,17 @@ class ServerHandle:
         while True:
             try:
                 return ray.get(getattr(self._actor, method).remote(*args, **options), timeout=CALL_SECONDS)
-            except (GetTimeoutError, ActorUnavailableError, ActorDiedError) as error:
-                dead = isinstance(error, ActorDiedError) and not isinstance(error, ActorUnavailableError)
-                if dead or time.monotonic() > deadline:
-                    raise ServerGone(f"The study server must answer; it did not: {error}. Run the same command again.") \
-                        from None  # fmt: skip
+            except (GetTimeoutError, ActorUnavailableError) as error:
+                if time.monotonic() > deadline:
+                    raise ServerGone(_gone(error)) from None
                 time.sleep(0.2)
+            except ActorDiedError as error:
+                raise ServerGone(_gone(error)) from None
+
+    def end(self) -> None:
+        """End the server's process for good."""
+        ray.kill(self._actor, no_restart=True)
+
+
+def _gone(error: Exception) -> str:
+    return f"The study server must answer; it did not: {error}. The same command resumes the study."

@@ -1,0 +1,237 @@
+"""The driver's life on Ray: the server beside the home, groups placed by Tune, signals, and the way out.
+
+Tune decides where; what to try, when to stop and what survives a crash are the server's. Only public extension points
+of Tune are used: `Trainable` (see `group.py`) and `Searcher`. Called by `launch.py`, which sets Ray's environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hpo.errors import RequestError, SearchFailed
+from hpo.group import Group
+from hpo.home import Home
+from hpo.server import StudyServer
+from hpo.study import Study
+from hpo.wire import ServerHandle
+
+STATUS_SECONDS = 0.5
+DRAIN_SECONDS = 60.0  # after Ctrl-C, groups get so long to reach their next message
+SERVER_THREADS = 64  # calls in flight; a group has one
+
+OnStatus = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a driver's life ended. status: the fields of `hpo.ledger.Status`."""
+
+    status: dict[str, Any]
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How many workers there are, and what each gets of a node."""
+
+    workers: int
+    cpus: int
+    gpus: float
+
+
+def run(study: Study, home: Home, *, direction: str, address: str | None, on_status: OnStatus | None) -> Outcome:
+    """Search until the budget is used, the study stops, or a signal drains it."""
+    stop = threading.Event()
+    with _signals(stop), _cluster(study, address) as shares:
+        name = f"hpo-{uuid.uuid4().hex[:8]}"
+        server = _start_server(study, home, name=name, direction=direction, workers=shares.workers)
+        experiment = _Experiment(study, server, shares=shares, name=name)
+        drained = _watch(experiment, server, stop, on_status or (lambda status: None))
+        status: dict[str, Any] = server.call("close")
+        server.end()
+    if not (status["over"] or status["stopped"] or drained):
+        raise SearchFailed(
+            "Ray Tune must run until the budget is used; it ended before"
+            + (f": {experiment.fault}." if experiment.fault else ".")
+            + " The same command resumes the study."
+        ) from experiment.fault
+    return Outcome(status=status, interrupted=drained and not status["over"])
+
+
+class GroupSearcher(Searcher):  # type: ignore[misc]
+    """Hands groups to Tune. It holds no study and has nothing to save: the server has it all."""
+
+    def __init__(self, server: ServerHandle, *, name: str) -> None:
+        super().__init__()
+        self._server = server
+        self._name = name
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return a group's config, None where there is no work now, FINISHED where there will be none."""
+        group = f"{self._name}/{trial_id}"
+        reply = self._server.call("open_group", group)
+        if not reply["place"]:
+            self._server.call("close_group", group, failed=False)
+            return Searcher.FINISHED if self._server.call("over") else None
+        return {"server": self._name, "group": group, "seq": 0, "width": 1, "trials": reply["place"]}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the server that a group is gone; Tune never retries one."""
+        self._server.call("close_group", f"{self._name}/{trial_id}", failed=error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read nothing."""
+
+
+class _Experiment:
+    """The Tune experiment, on a thread of its own so that the main thread keeps signals and the display."""
+
+    def __init__(self, study: Study, server: ServerHandle, *, shares: Shares, name: str) -> None:
+        self._study = study
+        self._searcher = GroupSearcher(server, name=name)
+        self._shares = shares
+        self.fault: BaseException | None = None
+        self.thread = threading.Thread(target=self._fit, name="tune", daemon=True)
+        self.thread.start()
+
+    def _fit(self) -> None:
+        try:
+            with TemporaryDirectory(prefix="hpo-tune-", ignore_cleanup_errors=True) as scratch:
+                tune.Tuner(
+                    tune.with_resources(Group, {"cpu": self._shares.cpus, "gpu": self._shares.gpus}),
+                    tune_config=tune.TuneConfig(
+                        search_alg=self._searcher,
+                        num_samples=-1,
+                        max_concurrent_trials=self._shares.workers,
+                        reuse_actors=True,
+                        trial_dirname_creator=lambda trial: str(trial.trial_id),
+                    ),
+                    run_config=tune.RunConfig(name=self._study.name, storage_path=scratch, verbose=0),
+                ).fit()
+        except BaseException as error:  # an exception of a thread is lost unless it is kept
+            self.fault = error
+
+
+def _watch(experiment: _Experiment, server: ServerHandle, stop: threading.Event, on_status: OnStatus) -> bool:
+    """Show the status until Tune ends; return whether a signal drained the groups before."""
+    deadline: float | None = None
+    while experiment.thread.is_alive():
+        experiment.thread.join(STATUS_SECONDS)
+        if stop.is_set() and deadline is None:
+            deadline = time.monotonic() + DRAIN_SECONDS
+            server.call("drain")
+        if deadline is not None and time.monotonic() > deadline:
+            break  # an epoch longer than this: its trial goes on from its last checkpoint
+        on_status(server.call("status"))
+    return deadline is not None
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM set `stop`; a second one raises KeyboardInterrupt at once.
+
+    Only the main thread may set handlers; called from another one, the caller's own stay in force.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _cluster(study: Study, address: str | None) -> Iterator[Shares]:
+    """Join or start Ray, and leave it as it was found."""
+    ours = not ray.is_initialized()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if ours:
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address is None:
+            ray.init(address="local", num_cpus=_local_cpus(study), include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():  # ray.init takes SIGTERM for itself
+            signal.signal(number, handler)
+    try:
+        yield _shares(study, ray.cluster_resources())
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _local_cpus(study: Study) -> int:
+    """Return how many CPUs a local Ray counts: the machine's, or as many as the asked workers need."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = study.resources.workers
+    return here if asked == "auto" else max(here, asked * study.resources.cpus_per_worker)
+
+
+def _shares(study: Study, cluster: Mapping[str, float]) -> Shares:
+    """Return the workers that the cluster holds, never more than there are trials."""
+    resources = study.resources
+    cpus = resources.cpus_per_worker
+    has_gpus = cluster.get("GPU", 0) > 0
+    gpus = (1.0 if has_gpus else 0.0) if resources.gpus_per_worker == "auto" else resources.gpus_per_worker
+    fit = int(cluster.get("CPU", 1) // cpus)
+    if gpus > 0:
+        fit = min(fit, int(cluster.get("GPU", 0) / gpus + 1e-9))
+    if fit < 1:
+        raise RequestError(
+            f"A worker needs {cpus} CPUs and {gpus:g} GPUs; Ray has {cluster.get('CPU', 0):g} and "
+            f"{cluster.get('GPU', 0):g}. Lower resources.cpus_per_worker or gpus_per_worker."
+        )
+    workers = fit if resources.workers == "auto" else resources.workers
+    return Shares(workers=min(workers, study.budget.trials), cpus=cpus, gpus=gpus)
+
+
+def _start_server(study: Study, home: Home, *, name: str, direction: str, workers: int) -> ServerHandle:
+    """Start the study server on this node, where the home is; return its handle once the ledger is open."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=SERVER_THREADS)(StudyServer)
+    actor = remote.options(
+        name=name, scheduling_strategy=here, runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+    ).remote(
+        study.model_dump(mode="json"),
+        str(home.path),
+        direction=direction,
+        workers=workers,
+        run=name,
+        import_paths=[path for path in sys.path if path],
+    )
+    server = ServerHandle(actor)
+    fault = server.call("ready")
+    if fault is not None:
+        at_request, cause = fault
+        raise (RequestError if at_request else SearchFailed)(cause)
+    return server

@@ -1,0 +1,110 @@
+"""Starts a search and brings it back: the only way in, for the command line and for Python alike.
+
+The request is checked before anything is made; then `driver.py` runs it on Ray while a thread of `tracking.py` mirrors
+the event log to MLflow. Running the same call again resumes. Ray is imported only once its environment is set.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo import parts
+from hpo.errors import RequestError, SearchFailed
+from hpo.home import Home, second_driver
+from hpo.study import Study, read_yaml
+from hpo.tracking import Tracker
+
+HOLDER_SECONDS = 15.0  # a killed driver's server needs some seconds to die with it
+TRACKING_SECONDS = 60.0  # for what the tracker has not written when the search ends
+
+# What a resumed search may change in its study file: how much and where, never what is compared.
+CHANGEABLE = ("budget", "resources", "tracking")
+
+# Ray reads these when it is imported. Tune's own loggers, snapshots and signal handler would only be in the way.
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+}
+# A cluster of one machine listens on loopback only.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search left. status: the fields of `hpo.ledger.Status`. unsynced: records MLflow does not have yet."""
+
+    study: Study
+    home: Path
+    status: Mapping[str, Any]
+    interrupted: bool
+    unsynced: int
+
+
+def search(
+    study: Study,
+    *,
+    home: str | Path,
+    address: str | None = None,
+    on_status: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Result:
+    """Run a study, or go on with the one in `home`, until its budget is used or it is interrupted.
+
+    address: a running Ray cluster (`auto`, or host:port); None starts Ray on this machine. on_status: called about
+    twice a second with the fields of `hpo.ledger.Status`.
+
+    Raises RequestError before anything is made where the request cannot be done, SearchFailed where the search
+    stopped early; the home can then be resumed.
+    """
+    place = Home(home)
+    place.check_writable()
+    if place.exists():
+        check_same_study(study, place)
+    _wait_for_holder(place)
+    direction = parts.check(study).direction
+    place.path.mkdir(parents=True, exist_ok=True)
+    study.save(place.study)
+    tracker = Tracker(study, place)
+    tracker.start()
+    for name, value in (_RAY_ENVIRONMENT | (_LOOPBACK if address is None else {})).items():
+        os.environ.setdefault(name, value)
+    from hpo import driver
+
+    outcome = driver.run(study, place, direction=direction, address=address, on_status=on_status)
+    ending = "interrupted" if outcome.interrupted else "stopped" if outcome.status["stopped"] else "finished"
+    unsynced = tracker.end(ending, timeout=TRACKING_SECONDS)
+    if ending == "stopped":
+        raise SearchFailed(f"The search stopped. {outcome.status['stopped']}")
+    return Result(
+        study=study, home=place.path, status=outcome.status, interrupted=outcome.interrupted, unsynced=unsynced
+    )
+
+
+def check_same_study(study: Study, home: Home) -> None:
+    """Raise RequestError where the home's study differs in more than its budget and its machinery."""
+    before = Study(**read_yaml(home.study)).model_dump(mode="json")
+    now = study.model_dump(mode="json")
+    before["budget.epochs"], now["budget.epochs"] = before["budget"]["epochs"], now["budget"]["epochs"]
+    changed = [key for key in now if key not in CHANGEABLE and now[key] != before[key]]
+    if changed:
+        key = changed[0]
+        raise RequestError(
+            f"A resumed study keeps what it compares; {', '.join(changed)} differ from {home.study} "
+            f"({key}: {before[key]!r} there, {now[key]!r} now). Undo the change, or give another --home."
+        )
+
+
+def _wait_for_holder(home: Home) -> None:
+    """Let a dying driver go; raise RequestError naming one that lives on."""
+    deadline = time.monotonic() + HOLDER_SECONDS
+    while (holder := home.holder()) is not None:
+        if time.monotonic() > deadline:
+            raise RequestError(second_driver(home, holder))
+        time.sleep(0.2)
