@@ -1,0 +1,43 @@
+# Two commands on a fresh machine: `make search` and `make test`. Both make .venv and install the pinned set first.
+PYTHON ?= python3
+STUDY ?= digits-vae
+BIN := .venv/bin
+
+.PHONY: search test test-slow test-gpu lint format clean
+export RAY_USAGE_STATS_ENABLED = 0
+
+search: .venv/installed
+	$(BIN)/hpo search $(STUDY) --home runs/$(notdir $(basename $(STUDY)))
+
+test: .venv/installed-test
+	$(BIN)/pytest
+
+test-slow: .venv/installed-test
+	$(BIN)/pytest -m slow
+
+test-gpu: .venv/installed-test
+	$(BIN)/pytest -m gpu
+
+lint: .venv/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-test: pyproject.toml constraints.txt | .venv/bin/pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@ .venv/installed

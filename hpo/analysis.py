@@ -1,0 +1,378 @@
+"""From a home to frames and numbers: what the search did, read-only, while it runs or after.
+
+The ledger says which trials there are and how they ended, the event log when and with which metrics. No lock is taken,
+no byte is written and no plug-in is imported, so a home from elsewhere can be looked at. Imports Optuna (importances)
+and pandas; no Ray, MLflow or Plotly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+import pandas as pd
+
+from hpo.event_log import EventLog
+from hpo.home import Home
+from hpo.ledger import TrialRow, read_trials
+from hpo.messages import Event, Params, Record, Start
+from hpo.study import Budget, Objective, Study
+
+SCHEMA = 1  # version of `Summary.to_json`; a key may be added under the same number, none changed or removed
+PARAMS = "params."  # column prefix of a parameter in `trials`, as in MLflow's frames
+STATES = ("done", "pruned", "died", "lost", "running", "waiting")
+MIN_DONE = 10  # fewer done trials say nothing about importance
+_TOP_TRIALS = 5  # PED-ANOVA wants at least this many trials in its top quantile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One parameter as it was sampled: a range (`low`, `high`, `log`), or `options`."""
+
+    name: str
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    options: tuple[bool | int | float | str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestTrial:
+    """The best done trial so far, the earliest of equals. files: its sample sheets, relative to the home."""
+
+    trial: int
+    value: float
+    params: Params
+    seed: int
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSummary:
+    """One trial of `Summary`. value: the objective at its end, None where it has none; steps: finished epochs."""
+
+    number: int
+    end: str
+    params: Params
+    value: float | None
+    steps: int
+    seed: int
+    cause: str
+    attempts: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What `hpo show --json` prints: one object, every number finite or null.
+
+    counts: trials by `STATES`, queued ones left out. epochs_trained: epochs executed, those of `epochs_repeated` (after
+    a crash) included. seconds: time in which at least one trial was training, over all resumes; the rates are over it.
+    worker_busy: share of the workers' time spent inside trials, from the first start to the last event, pauses between
+    resumes left out; null before the first event. importances: share of each parameter, over `importances_trials` done
+    trials; empty where those are too few.
+    """
+
+    schema: int
+    study: str
+    objective: Objective
+    budget: Budget
+    counts: dict[str, int]
+    best: BestTrial | None
+    epochs_trained: int
+    epochs_repeated: int
+    seconds: float
+    trials_a_minute: float | None
+    epochs_a_minute: float | None
+    worker_busy: float | None
+    width: int
+    importances: dict[str, float]
+    importances_trials: int
+    trials: list[TrialSummary]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for strict JSON: what is not finite becomes None."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["objective"] = self.objective.model_dump(mode="json")
+        values["budget"] = self.budget.model_dump(mode="json")
+        values["best"] = None if self.best is None else dataclasses.asdict(self.best)
+        values["trials"] = [dataclasses.asdict(trial) for trial in self.trials]
+        return {key: _finite(value) for key, value in values.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """One stay of a trial in a group: from its placement to its last sign of life there, seconds since 1970."""
+
+    trial: int
+    group: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Ledger and event log as they stood at one moment. Read once, then ask it as often as you like."""
+
+    study: Study
+    objective: Objective
+    axes: tuple[Axis, ...]
+    rows: tuple[TrialRow, ...]
+    events: Mapping[int, tuple[Event, ...]]
+    spans: Mapping[int, tuple[Span, ...]]
+    done: tuple[optuna.trial.FrozenTrial, ...]
+
+
+def read(home: Home) -> Reading:
+    """Return what the home holds now. Raises RequestError where it is no home."""
+    study = Study.load(home.require().study)
+    rows = tuple(row for row in read_trials(home, study) if row.end in STATES)
+    records, _ = EventLog(home).read(0)
+    direction, frozen = _open(home, study)
+    events: dict[int, list[Event]] = defaultdict(list)
+    for record in records:
+        if isinstance(record, Event):
+            events[record.trial].append(record)
+    metric = study.objective.metric if isinstance(study.objective, Objective) else str(study.objective)
+    ended_done = {row.number for row in rows if row.end == "done" and _number(row.value) is not None}
+    return Reading(
+        study=study,
+        objective=Objective.model_validate({"metric": metric, "direction": direction}),
+        axes=_axes(frozen),
+        rows=rows,
+        events={number: tuple(of_trial) for number, of_trial in events.items()},
+        spans=_spans(records),
+        done=tuple(trial for trial in frozen if trial.number in ended_done),
+    )
+
+
+def trials(source: Home | Reading) -> pd.DataFrame:
+    """Return one row a trial, with these columns and one `params.NAME` for each parameter.
+
+    number, end (one of `STATES`), value (the objective at the end; of a pruned trial the last one it reported; NaN where
+    there is none), step (finished epochs), cause, seed, group (the last one it was in), start (first placement, UTC),
+    seconds (in all its groups together), attempts (placements), repeated (epochs executed again after a crash).
+    A conditional parameter that a trial does not have is None, or NaN in a column of numbers.
+    """
+    reading = _reading(source)
+    fixed = [
+        {
+            "number": row.number,
+            "end": row.end,
+            "value": math.nan if row.value is None else float(row.value),
+            "step": _steps(reading, row.number),
+            "cause": row.cause,
+            "seed": row.seed,
+            "group": spans[-1].group if spans else "",
+            "start": pd.Timestamp(spans[0].start, unit="s", tz="UTC") if spans else pd.NaT,
+            "seconds": sum(span.end - span.start for span in spans),
+            "attempts": len(spans),
+            "repeated": row.repeated,
+        }
+        for row in reading.rows
+        for spans in (reading.spans.get(row.number, ()),)
+    ]
+    columns = ["number", "end", "value", "step", "cause", "seed", "group", "start", "seconds", "attempts", "repeated"]
+    frame = pd.DataFrame(fixed, columns=columns)
+    for axis in reading.axes:
+        values = [row.params.get(axis.name) for row in reading.rows]
+        # Choices stay as they are: pandas would turn whole numbers with a gap, or true among numbers, into floats.
+        frame[PARAMS + axis.name] = pd.Series(values, dtype=object if axis.options else float)
+    return frame
+
+
+def curves(source: Home | Reading) -> pd.DataFrame:
+    """Return every measurement in long form: trial, step, metric, value, time (UTC). The objective has its own name."""
+    reading = _reading(source)
+    table = []
+    for events in reading.events.values():
+        for event in events:
+            measured = dict(event.metrics)
+            if event.value is not None:
+                measured[reading.objective.metric] = event.value
+            table += [(event.trial, event.step, name, value, event.time) for name, value in measured.items()]
+    frame = pd.DataFrame(table, columns=["trial", "step", "metric", "value", "time"])
+    frame = frame.astype({"trial": int, "step": int, "metric": str, "value": float, "time": float})
+    # The verdict of the pruner repeats the step it judged.
+    frame = frame.drop_duplicates(["trial", "step", "metric"]).reset_index(drop=True)
+    return frame.assign(time=pd.to_datetime(frame["time"], unit="s", utc=True))
+
+
+def importances(source: Home | Reading) -> pd.DataFrame:
+    """Return each varied parameter's share of the importance: parameter, importance (sums to 1), trials it rests on.
+
+    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255; conditional parameters: arXiv 2601.20800) over done trials; the
+    top tenth, and at least 5 trials, against all. Empty below `MIN_DONE` done trials.
+    """
+    reading = _reading(source)
+    frame = pd.DataFrame({"parameter": pd.Series(dtype=str), "importance": pd.Series(dtype=float),
+                          "trials": pd.Series(dtype=int)})  # fmt: skip
+    count = len(reading.done)
+    varied = sorted({name for trial in reading.done for name, kind in trial.distributions.items() if not kind.single()})
+    if count < MIN_DONE or not varied:
+        return frame
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, _TOP_TRIALS / count))
+    with warnings.catch_warnings():  # a condition that one trial meets alone: the share is rough, and said to be
+        warnings.filterwarnings("ignore", message="Some regimes for parameter")
+        shares = optuna.importance.get_param_importances(_in_memory(reading), evaluator=evaluator, params=varied)
+    ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    return pd.DataFrame({"parameter": [name for name, _ in ordered], "importance": [share for _, share in ordered],
+                         "trials": count})  # fmt: skip
+
+
+def best(source: Home | Reading) -> BestTrial | None:
+    """Return the best done trial, the earliest of equals; None while none is done."""
+    reading = _reading(source)
+    sign = 1.0 if reading.objective.direction == "minimize" else -1.0
+    ranked = [
+        (sign * value, row.number, row)
+        for row in reading.rows
+        if row.end == "done" and (value := _number(row.value)) is not None
+    ]
+    if not ranked:
+        return None
+    value, number, row = min(ranked, key=lambda item: item[:2])
+    return BestTrial(trial=number, value=sign * value, params=row.params, seed=row.seed, files=files(reading, number))
+
+
+def files(source: Home | Reading, number: int) -> tuple[str, ...]:
+    """Return the sample sheets that a trial left, in the order of the log, relative to the home."""
+    return tuple(file for event in _reading(source).events.get(number, ()) for file in event.files)
+
+
+def summary(source: Home | Reading) -> Summary:
+    """Return the whole search in one object; see `Summary`."""
+    reading = _reading(source)
+    spans = [span for of_trial in reading.spans.values() for span in of_trial]
+    seconds, busy = _active(spans)
+    ended = Counter(row.end for row in reading.rows)
+    repeated = sum(row.repeated for row in reading.rows)
+    epochs = sum(_steps(reading, row.number) for row in reading.rows) + repeated
+    finished = sum(ended[end] for end in ("done", "pruned", "died", "lost"))
+    shares = importances(reading)
+    return Summary(
+        schema=SCHEMA,
+        study=reading.study.name,
+        objective=reading.objective,
+        budget=reading.study.budget,
+        counts={state: ended[state] for state in STATES},
+        best=best(reading),
+        epochs_trained=epochs,
+        epochs_repeated=repeated,
+        seconds=seconds,
+        trials_a_minute=60 * finished / seconds if seconds > 0 else None,
+        epochs_a_minute=60 * epochs / seconds if seconds > 0 else None,
+        worker_busy=busy,
+        width=1,
+        importances=dict(zip(shares["parameter"], shares["importance"], strict=True)),
+        importances_trials=len(reading.done),
+        trials=[_trial_summary(reading, row) for row in reading.rows],
+    )
+
+
+def _reading(source: Home | Reading) -> Reading:
+    return source if isinstance(source, Reading) else read(source)
+
+
+def _open(home: Home, study: Study) -> tuple[str, list[optuna.trial.FrozenTrial]]:
+    """Return direction and trials of the ledger. Reads the journal as Optuna does, which takes no lock to read."""
+    if not home.ledger.is_file():
+        return "minimize", []
+    backend = optuna.storages.journal.JournalFileBackend(str(home.ledger))
+    storage = optuna.storages.JournalStorage(backend)
+    try:
+        opened = optuna.load_study(study_name=study.name, storage=storage)
+    except KeyError:  # killed between the folder and the first record
+        return "minimize", []
+    return opened.direction.name.lower(), opened.get_trials(deepcopy=False)
+
+
+def _axes(frozen: list[optuna.trial.FrozenTrial]) -> tuple[Axis, ...]:
+    """Return each parameter in the order in which the trials first had it."""
+    found: dict[str, Axis] = {}
+    for trial in frozen:
+        for name, kind in trial.distributions.items():
+            if name in found:
+                continue
+            if isinstance(kind, optuna.distributions.CategoricalDistribution):
+                found[name] = Axis(name=name, options=tuple(kind.choices))  # type: ignore[arg-type]  # never None
+            elif isinstance(kind, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution):
+                found[name] = Axis(name=name, low=kind.low, high=kind.high, log=kind.log)
+    return tuple(found.values())
+
+
+def _spans(records: list[Record]) -> dict[int, tuple[Span, ...]]:
+    """Return each trial's stays in groups: in the log an event belongs to the last placement before it."""
+    found: dict[int, list[Span]] = defaultdict(list)
+    for record in records:
+        spans = found[record.trial]
+        if isinstance(record, Start):
+            spans.append(Span(trial=record.trial, group=record.group, start=record.time, end=record.time))
+        elif spans:
+            spans[-1] = dataclasses.replace(spans[-1], end=max(spans[-1].end, record.time))
+    return {number: tuple(spans) for number, spans in found.items()}
+
+
+def _active(spans: list[Span]) -> tuple[float, float | None]:
+    """Return the seconds in which any trial was in a group, and the share of the workers' time that was inside trials.
+
+    The number of workers is taken to be the most trials that were ever in groups at once.
+    """
+    edges = sorted([(span.start, 1) for span in spans] + [(span.end, -1) for span in spans])
+    seconds, running, most, since = 0.0, 0, 0, 0.0
+    for time, change in edges:
+        if running:
+            seconds += time - since
+        running, since = running + change, time
+        most = max(most, running)
+    inside = sum(span.end - span.start for span in spans)
+    return seconds, inside / (most * seconds) if seconds > 0 else None
+
+
+def _in_memory(reading: Reading) -> optuna.Study:
+    """Return a study of the done trials alone: in the ledger a dead one may be complete too, at a made-up value."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(direction=reading.objective.direction)
+        study.add_trials(reading.done)
+    finally:
+        optuna.logging.set_verbosity(before)
+    return study
+
+
+def _steps(reading: Reading, number: int) -> int:
+    return max((event.step for event in reading.events.get(number, ())), default=0)
+
+
+def _trial_summary(reading: Reading, row: TrialRow) -> TrialSummary:
+    spans = reading.spans.get(row.number, ())
+    return TrialSummary(
+        number=row.number,
+        end=row.end,
+        params=row.params,
+        value=_number(row.value),
+        steps=_steps(reading, row.number),
+        seed=row.seed,
+        cause=row.cause,
+        attempts=len(spans),
+        seconds=sum(span.end - span.start for span in spans),
+    )
+
+
+def _number(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

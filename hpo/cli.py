@@ -1,0 +1,208 @@
+"""The command line: one function a verb, a few lines over the library. Stands above everything, dashboards too.
+
+Exit codes: 0; 1 where a search failed; 2 where the request cannot be done; 130 after Ctrl-C, resumable.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from hpo import plugins
+from hpo.errors import HpoError, NotBuilt, RequestError, nearest
+from hpo.study import Study
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Hyperparameter optimization for PyTorch generative models.",
+)  # fmt: skip
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+HomeArgument = Annotated[Path, typer.Argument(metavar="HOME", help="The folder of a study.")]
+
+
+@app.command()
+def search(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or the name of a ready-made study.")],
+    home: Annotated[Path | None, typer.Option(help="Where the study lives; runs/NAME by default.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=V", help="Change a key of the study.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, or host:port.")] = None,
+) -> None:
+    """Run a study, or go on with the one in its home."""
+    from hpo.progress import Display, ends
+
+    request = Study.load(study, changes=changes or [])
+    where = home or Path("runs") / request.name
+    command = f"hpo search {shlex.quote(study)} --home {shlex.quote(str(where))}" + "".join(
+        f" --set {shlex.quote(change)}" for change in changes or []
+    )
+    try:
+        with Display(out) as display:
+            from hpo.launch import search as run
+
+            result = run(request, home=where, address=address, on_status=display.show)
+    except KeyboardInterrupt:
+        _resumable(command)
+        raise typer.Exit(130) from None
+    status = result.status
+    out.print(f"{ends(status)} of {status['budget']} trials, {status['epochs']} epochs trained")
+    if result.unsynced:
+        out.print(f"MLflow lacks {result.unsynced} records; when it is back: hpo sync {where}")
+    if result.interrupted:
+        _resumable(command)
+        raise typer.Exit(130)
+    _print_winner(where)
+
+
+@app.command()
+def show(home: HomeArgument, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Show trials, ends, the best, importances and times of a study."""
+    from hpo.analysis import summary
+    from hpo.home import Home
+
+    found = summary(Home(home).require())
+    if as_json:
+        print(json.dumps(found, indent=2, allow_nan=False))  # noqa: T201 - the console would wrap it
+        return
+    from hpo.progress import summary_table
+
+    out.print(summary_table(found))
+
+
+@app.command()
+def export(
+    home: HomeArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    trial: Annotated[int | None, typer.Option(help="This trial instead of the best.")] = None,
+    finalists: Annotated[int | None, typer.Option(hidden=True)] = None,
+    seeds: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Write the winner: configuration, weights, metrics and samples."""
+    _refuse_options(finalists=finalists, seeds=seeds)
+    from hpo.export import export as write
+    from hpo.home import Home
+
+    files = write(Home(home), folder, trial=trial)
+    out.print(f"{folder}: {', '.join(files)}")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An exported config.yaml, or its folder.")],
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for weights and metrics.")],
+    start: Annotated[Path | None, typer.Option("--from", hidden=True)] = None,
+    seeds: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Train one configuration at its full budget."""
+    _refuse_options(seeds=seeds, **{"from": start})
+    from hpo.export import read_config
+    from hpo.export import train as run
+
+    read = read_config(config)
+
+    def tell(step: int, metrics: dict[str, float]) -> None:
+        values = "  ".join(f"{name} {value:.5g}" for name, value in metrics.items())
+        out.print(f"epoch {step}/{read.epochs}  {values}")
+
+    files = run(read, folder, on_epoch=tell)
+    out.print(f"{folder}: {', '.join(files)}")
+
+
+@app.command()
+def report(home: HomeArgument) -> None:
+    """Write the report of a study: one HTML file that needs no network."""
+    from dashboards.report import write
+    from hpo.home import Home
+
+    place = Home(home).require()
+    write(place, place.report)
+    out.print(str(place.report))
+
+
+@app.command()
+def sync(home: HomeArgument) -> None:
+    """Bring MLflow up to date with the event log of a study."""
+    from hpo.home import Home
+    from hpo.tracking import sync as run
+
+    place = Home(home).require()
+    written = run(Study.load(place.study), place)
+    out.print(f"{written} records written")
+
+
+@app.command(name="list")
+def list_plugins(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="models, data, metrics, spaces or studies.")],
+) -> None:
+    """List what there is of one kind."""
+    if kind == "studies":
+        found = list(plugins.studies())
+    elif kind in plugins.ROLES:
+        found = plugins.names(kind)
+    else:
+        raise RequestError(f"list: {kind!r} is no kind; {nearest(kind, [*plugins.ROLES, 'studies'])}.")
+    out.print("\n".join(found))
+
+
+def _unbuilt(verb: str) -> Callable[[], None]:
+    def refuse() -> None:
+        raise NotBuilt(f"{verb}: the design has this verb and this release does not yet. See `hpo --help`.")
+
+    refuse.__name__ = verb
+    return refuse
+
+
+UNBUILT = ("sample", "verify", "ui", "submit", "replay", "check", "doctor")
+for _verb in UNBUILT:
+    app.command(name=_verb, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+        _unbuilt(_verb)
+    )
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one message and an exit code."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # a user's own modules, as with `python -m`
+    try:
+        app()
+    except RequestError as error:
+        err.print(escape(str(error)), style="red")
+        sys.exit(2)
+    except HpoError as error:
+        err.print(escape(str(error)), style="red")
+        sys.exit(1)
+
+
+def _refuse_options(**options: Any) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise NotBuilt(f"--{name}: the design has this option and this release does not yet; leave it out.")
+
+
+def _resumable(command: str) -> None:
+    out.print(f"interrupted; nothing is lost. To go on:\n  {command}")
+
+
+def _print_winner(where: Path) -> None:
+    from hpo.analysis import best
+    from hpo.home import Home
+
+    found = best(Home(where))
+    if found is None:
+        out.print("no trial reached the end of its budget, so there is no winner")
+        return
+    out.print(f"best: trial {found.number}, {found.objective} {found.value:.6g} (one run; seeds vary)")
+    for name, value in sorted(found.params.items()):
+        out.print(f"  {name}: {value}")
+    out.print(f"next: hpo show {where}   hpo report {where}   hpo export {where} best/")
