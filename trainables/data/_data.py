@@ -1,0 +1,83 @@
+"""The record that every loader returns.
+
+Floor: torch and numpy; knows no model and no training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Rows that serve one purpose: `x` is [N, *shape], `labels` is [N] or None."""
+
+    x: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same rows on another device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return Split(x=self.x.to(device), labels=labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data set in memory, with its splits and where it comes from.
+
+    With `levels` the rows are whole numbers 0..levels-1 (uint8 where they fit); without, they are float32 inside
+    `value_range`. `sha256` is that of the content, splits included: two studies with equal hashes saw equal rows.
+    """
+
+    name: str
+    modality: str
+    train: Split
+    validation: Split
+    test: Split
+    levels: int | None
+    value_range: tuple[float, float]
+    license: str
+    source: str
+    sha256: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return tuple(self.train.x.shape[1:])
+
+    def splits(self) -> Iterator[tuple[str, Split]]:
+        """The three splits by name, in a fixed order."""
+        yield "train", self.train
+        yield "validation", self.validation
+        yield "test", self.test
+
+    def split(self, name: str) -> Split:
+        """The split of that name; raises `ValueError` for another one."""
+        for known, split in self.splits():
+            if known == name:
+                return split
+        raise ValueError(f"a split is one of train, validation, test, and {name!r} is none of them")
+
+    def to(self, device: torch.device | str) -> Data:
+        """The same data on another device; they are moved once and stay there."""
+        train, validation, test = (split.to(device) for _, split in self.splits())
+        return replace(self, train=train, validation=validation, test=test)
+
+
+def content_hash(splits: dict[str, Split]) -> str:
+    """The sha256 over names, shapes, types and bytes of all splits."""
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        for tensor in (split.x, split.labels):
+            if tensor is not None:
+                digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,104 @@
+"""What a model file offers: the contract between a family and whatever trains it.
+
+Floor: torch, `trainables.data` and the parameters. A family is written for ONE member. All its randomness is drawn
+outside the loss and handed in, its knobs are scalars that may be 0-dim tensors, and rows carry weights that sum to 1
+instead of being averaged; so the same file trains alone and, by `torch.func` over stacked parameters, in company.
+
+A family has players: networks with a loss and an optimizer each, stepped in the order of `players`. A VAE has one; a
+GAN has two, `("discriminator", "generator")`, whose `forward` is told which one's loss is asked for, and whose
+`paces` say that the generator moves only on every `critic_steps`-th step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ..data._data import Data
+from ..training.params import Params
+
+Knobs = Mapping[str, float | Tensor]
+Noise = Mapping[str, Tensor]
+Losses = tuple[Tensor, Mapping[str, Tensor]]
+
+
+class Family(Protocol):
+    """One model family; the class is called `Model` and is an `nn.Module` too.
+
+    The parameters of player p are those of the child module named p.
+    """
+
+    players: ClassVar[tuple[str, ...]]
+    structural: ClassVar[tuple[str, ...]]
+    """The hyperparameters that fix tensor shapes, and so cannot differ inside a stack."""
+
+    @classmethod
+    def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:
+        """A new model on the CPU, its weights drawn from `generator`; reads exactly the structural parameters.
+
+        Raises `ValueError` where the family cannot model such data.
+        """
+
+    @classmethod
+    def knobs(cls, params: Params) -> dict[str, float]:
+        """The per-member scalars of the loss; reads exactly the parameters that the family has besides structural."""
+
+    @classmethod
+    def in_force(cls, knobs: Mapping[str, float], *, progress: float) -> dict[str, float]:
+        """The knobs at this share of the budget, 0..1: a pure function, so that annealed knobs need no state."""
+
+    @classmethod
+    def paces(cls, knobs: Mapping[str, float]) -> dict[str, int]:
+        """Player p moves on the steps that `paces[p]` divides; 1 is every step."""
+
+    def draw(
+        self, player: str, generator: torch.Generator, *, rows: int, knobs: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        """The noise for `rows` rows of this player's loss, each tensor [rows, ...]."""
+
+    def __call__(self, player: str, x: Tensor, noise: Noise, knobs: Knobs, weight_B: Tensor) -> Losses:
+        """The loss of one player, and named 0-dim logs without gradient, under the knobs in force.
+
+        No Python branch on a tensor, no `.item()`: this is what gets stacked. The logs hold `loss`.
+        """
+
+    def monitored(self, player: str, logs: Mapping[str, float], knobs: Mapping[str, float]) -> float:
+        """The number that should fall as this player learns, free of annealing: what reduce-on-plateau watches.
+
+        `logs` are this player's means of an epoch, `knobs` the ones that `knobs()` gave.
+        """
+
+    def collapsed(self, logs: Mapping[str, float], knobs: Mapping[str, float]) -> str | None:
+        """In words, how an epoch with these mean logs under these knobs in force shows collapse; None if it does not.
+
+        With several players a log carries its player in front: `discriminator.loss`.
+        """
+
+    def draw_samples(self, generator: torch.Generator, *, rows: int) -> dict[str, Tensor]:
+        """The noise for `rows` samples."""
+
+    def sample(self, noise: Noise) -> Tensor:
+        """New rows [N, *shape], of the type and range of the data."""
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """A family that bounds the likelihood of its data, as a VAE does; `nll` and `elbo` ask for this."""
+
+    latent: int
+
+    def log_weights(self, x: Tensor, noise_SBL: Tensor) -> Tensor:
+        """[S, B]: log p(x, z) - log q(z | x) with z from q under this noise, at beta = 1 and without dropout."""
+
+    def bound(self, x: Tensor, noise_BL: Tensor) -> Tensor:
+        """[B]: log p(x | z) - KL(q(z | x) || p(z)), the KL in closed form, at beta = 1 and without dropout."""
+
+
+def as_module(model: Family) -> nn.Module:
+    """The same model as torch sees it; raises `ValueError` for a family that forgot to be a module."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"a model is an nn.Module, and {type(model).__name__} is not: derive it from torch.nn.Module")
+    return model

@@ -1,0 +1,58 @@
+"""Layers that are safe to stack: written for one member, with all randomness handed in.
+
+Floor: torch. Nothing here draws from a global generator, and no rate is a module attribute, so that `torch.func.vmap`
+over stacked parameters, rates and noise gives each member what it would get alone.
+Axes: B rows, H hidden units.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+LEAK = 0.01
+
+
+def masked_dropout(x_BH: Tensor, uniform_BH: Tensor, rate: float | Tensor) -> Tensor:
+    """Zero where the uniform draw falls below `rate`, scaled so that the mean stays.
+
+    Srivastava et al. 2014, JMLR 15; `dropout` of torch cannot take a rate that is a tensor, and draws by itself.
+    """
+    return x_BH * (uniform_BH >= rate).to(x_BH.dtype) / (1 - rate)
+
+
+def linear(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Linear:
+    """A linear layer with torch's own initial distribution, drawn from `generator` in place of the global one.
+
+    U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weight and bias, as `nn.Linear.reset_parameters` has it.
+    """
+    # On "meta" first: torch would otherwise draw initial values from the global generator, only to see them replaced.
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    bound = inputs**-0.5
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer
+
+
+class MLP(nn.Module):
+    """Linear layers with leaky ReLU between them, and dropout after each hidden one where uniforms are handed in."""
+
+    def __init__(self, sizes: Sequence[int], *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            linear(inputs, outputs, generator=generator) for inputs, outputs in itertools.pairwise(sizes)
+        )
+
+    def forward(self, x: Tensor, uniforms: Sequence[Tensor] = (), rate: float | Tensor = 0.0) -> Tensor:
+        """The last layer's output; `uniforms` is empty (no dropout) or has one [B, H] tensor for each hidden layer."""
+        *hidden, last = self.layers
+        for place, layer in enumerate(hidden):
+            x = nn.functional.leaky_relu(layer(x), LEAK)
+            if uniforms:
+                x = masked_dropout(x, uniforms[place], rate)
+        out: Tensor = last(x)
+        return out

@@ -1,0 +1,70 @@
+"""What every training offers to the code that runs it, and what it reports.
+
+Floor: the standard library. A trainer trains one epoch at a time, so that whoever runs it decides when to measure, to
+save and to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+CONSTRAINTS = ("diverged", "collapsed", "memory")
+"""Every trial sets all of these, in this order: samplers compare constraints by position."""
+FINE = -1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The state after an epoch.
+
+    `step` is the number of epochs finished, `metrics` holds finite numbers only, `cause` says in words why this
+    training is dead (None: it lives). `ended` is True where a training came to its end before the budget did: then
+    nothing was trained in this call, and `step` is that of the call before.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    cause: str | None = None
+    constraints: Mapping[str, float] = field(default_factory=lambda: constraints())
+    ended: bool = False
+
+
+class Trainer(Protocol):
+    """One trial in training."""
+
+    can_sample: bool
+
+    @property
+    def step(self) -> int:
+        """Epochs finished."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs in the budget."""
+
+    def advance(self, *, measure: Collection[str] = ()) -> Progress:
+        """Train one epoch, then measure the named metrics and every cheap one."""
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint into this folder, in place of the one that is there; a crash leaves one of the two."""
+
+    def restore(self, folder: Path) -> None:
+        """Go on from the checkpoint in this folder, exactly as if never interrupted."""
+
+
+def constraints(broken: str | None = None, *, left: float = 0.0) -> dict[str, float]:
+    """All constraints of a trial, fine but for `broken`, which is `left`: the share of the budget left at death.
+
+    Graded, because a sampler learns more from how early a trial died than from the bare fact.
+    """
+    if broken is not None and broken not in CONSTRAINTS:
+        raise ValueError(f"a constraint is one of {', '.join(CONSTRAINTS)}, and {broken!r} is none of them")
+    return {name: left if name == broken else FINE for name in CONSTRAINTS}
+
+
+def share_left(*, step: int, epochs: int) -> float:
+    """The share of the budget left to a training that died in epoch `step`, in (0, 1]: that epoch counts as unspent."""
+    return (epochs - step + 1) / epochs
