@@ -27,7 +27,7 @@ from hpo.study import Budget, Objective, Study
 SCHEMA = 1  # version of `Summary.to_json`; a key may be added under the same number, none changed or removed
 PARAMS = "params."  # column prefix of a parameter in `trials`, as in MLflow's frames
 STATES = ("done", "pruned", "died", "lost", "running", "waiting")
-MIN_DONE = 10  # fewer done trials say nothing about importance
+MIN_DONE = 10  # over fewer done trials importance is chance
 _TOP_TRIALS = 5  # PED-ANOVA wants at least this many trials in its top quantile
 
 
@@ -155,7 +155,7 @@ def read(home: Home) -> Reading:
 def trials(source: Home | Reading) -> pd.DataFrame:
     """Return one row a trial, with these columns and one `params.NAME` for each parameter.
 
-    number, end (one of `STATES`), value (the objective at the end; of a pruned trial the last one it reported; NaN where
+    number, end (one of `STATES`), value (the objective at the end; of a pruned trial the last one reported; NaN where
     there is none), step (finished epochs), cause, seed, group (the last one it was in), start (first placement, UTC),
     seconds (in all its groups together), attempts (placements), repeated (epochs executed again after a crash).
     A conditional parameter that a trial does not have is None, or NaN in a column of numbers.
@@ -183,7 +183,10 @@ def trials(source: Home | Reading) -> pd.DataFrame:
     for axis in reading.axes:
         values = [row.params.get(axis.name) for row in reading.rows]
         # Choices stay as they are: pandas would turn whole numbers with a gap, or true among numbers, into floats.
-        frame[PARAMS + axis.name] = pd.Series(values, dtype=object if axis.options else float)
+        column = pd.Series(values, dtype=object)
+        if not axis.options:  # whole numbers stay whole unless a trial lacks the parameter
+            column = column.astype(float) if column.isna().any() else pd.to_numeric(column)
+        frame[PARAMS + axis.name] = column
     return frame
 
 
@@ -205,16 +208,18 @@ def curves(source: Home | Reading) -> pd.DataFrame:
 
 
 def importances(source: Home | Reading) -> pd.DataFrame:
-    """Return each varied parameter's share of the importance: parameter, importance (sums to 1), trials it rests on.
+    """Return each parameter's share of the importance: parameter, importance (they sum to 1), trials it rests on.
 
     PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255; conditional parameters: arXiv 2601.20800) over done trials; the
-    top tenth, and at least 5 trials, against all. Empty below `MIN_DONE` done trials.
+    top tenth, and at least 5 trials, against all. Parameters that fewer than `MIN_DONE` of them have are left out: over
+    a handful of trials a conditional parameter seems to matter by chance. Empty below `MIN_DONE` done trials.
     """
     reading = _reading(source)
     frame = pd.DataFrame({"parameter": pd.Series(dtype=str), "importance": pd.Series(dtype=float),
                           "trials": pd.Series(dtype=int)})  # fmt: skip
     count = len(reading.done)
-    varied = sorted({name for trial in reading.done for name, kind in trial.distributions.items() if not kind.single()})
+    seen = Counter(name for trial in reading.done for name, kind in trial.distributions.items() if not kind.single())
+    varied = sorted(name for name, times in seen.items() if times >= MIN_DONE)
     if count < MIN_DONE or not varied:
         return frame
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, _TOP_TRIALS / count))

@@ -73,7 +73,7 @@ def show(home: HomeArgument, as_json: Annotated[bool, typer.Option("--json", hel
 
     found = summary(Home(home).require())
     if as_json:
-        print(json.dumps(found, indent=2, allow_nan=False))  # noqa: T201 - the console would wrap it
+        print(json.dumps(found.to_json(), indent=2, allow_nan=False))  # noqa: T201 - the console would wrap it
         return
     from hpo.progress import summary_table
 
@@ -202,7 +202,7 @@ def _print_winner(where: Path) -> None:
     if found is None:
         out.print("no trial reached the end of its budget, so there is no winner")
         return
-    out.print(f"best: trial {found.number}, {found.objective} {found.value:.6g} (one run; seeds vary)")
+    out.print(f"best: trial {found.trial} at {found.value:.6g} (one run; seeds vary)")
     for name, value in sorted(found.params.items()):
         out.print(f"  {name}: {value}")
     out.print(f"next: hpo show {where}   hpo report {where}   hpo export {where} best/")

@@ -56,3 +56,144 @@ class Config(BaseModel):
             objective=self.objective if own else self.objective.metric,
             budget=Budget(trials=1, epochs=self.epochs),
         )
+
+
+def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = None) -> list[str]:
+    """Write the best trial of a home (or `trial`) into a folder; return the names of the files written.
+
+    Raises RequestError where nothing can be exported, or the folder holds what no export made.
+    """
+    place = (home if isinstance(home, Home) else Home(home)).require()
+    study = Study(**read_yaml(place.study))
+    reading = analysis.read(place)
+    chosen = _chosen(reading, trial)
+    config = Config(
+        study=study.name,
+        trial=chosen.number,
+        model=study.model,
+        data=study.data,
+        objective=parts.objective_of(study),
+        epochs=study.budget.epochs,
+        seed=chosen.seed,
+        params=chosen.params,
+        versions=_versions(),
+    )
+    with _fresh(Path(folder)) as target:
+        trainer = parts.trainer_of(config.as_study(), config.params, seed=config.seed)
+        if trainer.can_sample:
+            _check_weights(place, chosen.number)
+            trainer.load_weights(place.weights(chosen.number))
+        _write(target, config, trainer, metrics={"search": _searched(reading, chosen.number)})
+        return sorted(file.name for file in target.iterdir())
+
+
+def train(config: Config, folder: str | Path, *, on_epoch: EPOCH | None = None) -> list[str]:
+    """Train one configuration at its full budget into a folder like an export's; return the names of its files."""
+    objective = config.objective.metric
+    with _fresh(Path(folder)) as target:
+        trainer = parts.trainer_of(config.as_study(), config.params, seed=config.seed, device=_device())
+        metrics: dict[str, float] = {}
+        while trainer.step < config.epochs:
+            progress = trainer.advance(measure=[objective] if trainer.step + 1 == config.epochs else [])
+            if progress.ended:
+                break
+            metrics = dict(progress.metrics)
+            if progress.cause is not None:
+                raise RequestError(f"This configuration must train to its end; at epoch {progress.step} it died: "
+                                   f"{progress.cause}. Choose another trial.")  # fmt: skip
+            if on_epoch is not None:
+                on_epoch(progress.step, metrics)
+        _write(target, config.model_copy(update={"versions": _versions()}), trainer, metrics={"training": metrics})
+        return sorted(file.name for file in target.iterdir())
+
+
+def read_config(path: str | Path) -> Config:
+    """Return the configuration in a file, or in an export's folder. Raises RequestError where it is none."""
+    file = Path(path)
+    file = file / "config.yaml" if file.is_dir() else file
+    if not file.is_file():
+        raise RequestError(f"A configuration is a config.yaml that `hpo export` wrote; {path} is none.")
+    try:
+        return Config(**read_yaml(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RequestError(f"{file}: {where}: {first['msg']}; {first['input']!r} came. Export it again.") from None
+
+
+def _write(target: Path, config: Config, trainer: Any, *, metrics: dict[str, Any]) -> None:
+    (target / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
+    found: dict[str, Any] = {"objective": config.objective.model_dump(), **metrics}
+    if trainer.can_sample:
+        trainer.save_weights(target / "weights.safetensors")
+        trainer.sheet(target / "samples.png")
+        found["validation"] = {
+            name: {
+                "value": measured.value,
+                "standard_error": measured.standard_error,
+                "sample_size": measured.sample_size,
+            }
+            for name, measured in trainer.measure(parts.metric_names(config.as_study())).items()
+        }
+    (target / "metrics.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _fresh(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder` that takes its place at the end: all of an export, or none of it."""
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _ours(folder))):
+        raise RequestError(f"An export goes to a new folder, or over an earlier export; {folder} is neither. "
+                           "Give another folder.")  # fmt: skip
+    target = folder.with_name(f".{folder.name}.{os.getpid()}")
+    target.mkdir(parents=True)
+    try:
+        yield target
+        if folder.exists():
+            shutil.rmtree(folder)
+        target.rename(folder)
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def _ours(folder: Path) -> bool:
+    try:
+        return read_yaml(folder / "config.yaml").get("format") == "hpo-config-1"
+    except RequestError:
+        return False
+
+
+def _chosen(reading: analysis.Reading, trial: int | None) -> analysis.TrialRow:
+    if trial is None:
+        best = analysis.best(reading)
+        if best is None:
+            raise RequestError("An export needs a trial that reached the end of its budget; there is none yet. "
+                               "Let the search go on.")  # fmt: skip
+        trial = best.trial
+    done = {row.number: row for row in reading.rows if row.end == "done"}
+    if trial not in done:
+        raise RequestError(f"An export needs a trial that reached the end of its budget; {trial} is none of "
+                           f"{', '.join(map(str, sorted(done))) or 'none'}. Give one of these as --trial.")  # fmt: skip
+    return done[trial]
+
+
+def _searched(reading: analysis.Reading, trial: int) -> dict[str, float]:
+    """The last value of every metric that the search saw of this trial."""
+    return {name: value for event in reading.events.get(trial, ()) for name, value in event.metrics.items()}
+
+
+def _check_weights(home: Home, trial: int) -> None:
+    if not home.weights(trial).is_file():
+        raise RequestError(
+            f"Trial {trial} has no weights in {home.checkpoints}: only the best trials keep theirs. "
+            f"Export another, or train it again: hpo show {home.path} --json has its parameters."
+        )
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS}
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

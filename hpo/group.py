@@ -20,11 +20,11 @@ from typing import Any
 from ray import tune
 
 from hpo.home import Home
-from hpo.messages import CONSTRAINTS, Event, Placement
+from hpo.messages import End, Event, Placement
 from hpo.parts import objective_of, trainer_of
 from hpo.study import Study
 from hpo.wire import ServerHandle
-from trainables.training.loop import Trainer
+from trainables.training.loop import Trainer, constraints
 
 NEWS_SECONDS = 2.0  # a slot trains at most so long before the server hears of it
 RESULT_SECONDS = 5.0  # how often Tune hears that the group lives
@@ -40,6 +40,7 @@ class _Member:
 
     placement: Placement
     trainer: Trainer | None = None
+    value: float | None = None  # the objective when it was last measured
     saved_at: float = dataclasses.field(default_factory=time.monotonic)
     ended: bool = False
 
@@ -117,23 +118,27 @@ class Crew:
     def _advance(self, member: _Member) -> Event:
         trainer = member.trainer
         assert trainer is not None
-        number = member.placement.trial
-        wanted = trainer.step + 1 in self._measure_at or trainer.step + 1 == trainer.epochs
+        last = trainer.step + 1 == trainer.epochs
+        wanted = last or trainer.step + 1 in self._measure_at
         progress = trainer.advance(measure=[self._objective] if wanted else [])
+        member.value = progress.metrics.get(self._objective, member.value if progress.ended else None)
         event = Event(
-            trial=number,
+            trial=member.placement.trial,
             step=progress.step,
             time=time.time(),
-            metrics=progress.metrics,
-            value=progress.metrics.get(self._objective),
+            metrics=dict(progress.metrics),
+            value=member.value,
         )
         if progress.cause is not None:
-            return dataclasses.replace(event, end="died", cause=progress.cause, constraints=progress.constraints)
-        if trainer.finished:
-            return dataclasses.replace(
-                event, end="done", constraints=progress.constraints, files=self._keep(number, trainer)
-            )
-        return event
+            end: End | None = "died"
+        else:
+            end = "done" if last or progress.ended else None
+        if end is None:
+            return event
+        files = self._keep(member.placement.trial, trainer) if end == "done" else ()
+        return dataclasses.replace(
+            event, end=end, constraints=dict(progress.constraints), cause=progress.cause or "", files=files
+        )
 
     def _keep(self, trial: int, trainer: Trainer) -> tuple[str, ...]:
         """Leave the weights and a sample sheet of a finished trial in the home; return the sheet's path in it."""
@@ -159,7 +164,7 @@ class Crew:
                 step=member.trainer.step if member.trainer is not None else 0,
                 time=time.time(),
                 end="lost",
-                constraints=dict.fromkeys(CONSTRAINTS, -1.0),
+                constraints=constraints(),
                 cause=traceback.format_exc(limit=-8),
             )
         )

@@ -80,7 +80,7 @@ def trainer_of(study: Study, params: Params, *, seed: int, device: str = "cpu") 
         params,
         seed=seed,
         epochs=study.budget.epochs,
-        metrics=[plugins.load("metrics", name)() for name in _metric_names(study)],
+        metrics=[plugins.load("metrics", name)() for name in metric_names(study)],
         device=device,
     )
 
@@ -108,8 +108,8 @@ def _load_data(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
     return load(**dict(options))
 
 
-def _metric_names(study: Study) -> list[str]:
-    """The objective, and every metric of ours that is cheap enough for each epoch."""
+def metric_names(study: Study) -> list[str]:
+    """Return the objective's name, and those of our metrics that are cheap enough for each epoch."""
     objective = study.objective.metric if isinstance(study.objective, Objective) else str(study.objective)
     cheap = [name for name in plugins.names("metrics") if plugins.load("metrics", name).each_epoch]
     return [objective, *(name for name in cheap if name != objective)]

@@ -6,15 +6,18 @@ Pure display: it is handed the status figures and knows nothing of where they co
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from hpo.analysis import Summary, TrialSummary
 
 PLAIN_SECONDS = 10.0  # without a terminal: a line so often, and one at each end of the search
 
@@ -87,3 +90,38 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def summary_table(found: Summary) -> Group:
+    """Return what `hpo show` prints of a study."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("trial", "end", "value", "epochs", "parameters"):
+        table.add_column(column, justify="left" if column in ("end", "parameters") else "right")
+    for trial in sorted(found.trials, key=_rank(found)):
+        value = "" if trial.value is None else f"{trial.value:.5g}"
+        params = "  ".join(f"{name}={_short(item)}" for name, item in trial.params.items())
+        table.add_row(str(trial.number), trial.end, value, str(trial.steps), Text(params, overflow="ellipsis"))
+    counts = ", ".join(f"{count} {end}" for end, count in found.counts.items() if count)
+    lines = [f"{found.study}: {counts or 'no trial yet'} of {found.budget.trials} trials"]
+    lines.append(f"{found.epochs_trained} epochs in {clock(found.seconds)}, {found.epochs_repeated} of them repeated")
+    if found.best is not None:
+        lines.append(f"best: trial {found.best.trial}, {found.objective.metric} {found.best.value:.6g}")
+    if found.importances:
+        shares = sorted(found.importances.items(), key=lambda item: -item[1])
+        lines.append("importances: " + "  ".join(f"{name} {share:.2f}" for name, share in shares))
+    return Group(*map(Text, lines), Text(), table)
+
+
+def _rank(found: Summary) -> Callable[[TrialSummary], tuple[int, float, int]]:
+    """Done trials first, the best on top; then the others by how far they came."""
+    sign = 1.0 if found.objective.direction == "minimize" else -1.0
+
+    def key(trial: TrialSummary) -> tuple[int, float, int]:
+        value = sign * trial.value if trial.value is not None else float("inf")
+        return (-trial.steps if trial.end != "done" else -found.budget.epochs - 1, value, trial.number)
+
+    return key
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
