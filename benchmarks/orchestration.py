@@ -1,0 +1,225 @@
+"""What lies around the epochs: the same study with ours and with the usual glue of the same libraries, in turn.
+
+    python -m benchmarks.orchestration                              128 trials of 27 epochs in three arms
+    python -m benchmarks.orchestration --trials 0 --trivial 1000    trials that cost nothing, ours alone
+
+Each arm runs in a process of its own and a fresh folder, on as many workers, from one study file. The arms:
+    ours         hpo search
+    stock        function trainable, OptunaSearch, ASHAScheduler, MLflowLoggerCallback on sqlite
+    stock-reuse  the same with reuse_actors=True, the strong arm
+It prints markdown for RESULTS.md. Wall time is that of the process, start-up included. Run it on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks import epochs as measured
+from benchmarks import machine, processes
+from benchmarks.epochs import Epoch
+
+_HPO = str(Path(sys.executable).with_name("hpo"))
+_STOCK = (sys.executable, "-m", "benchmarks.peers.stock_stack")
+
+# name -> (the command for a study file and a folder, the reader of the epochs it leaves in that folder)
+ARMS: dict[str, tuple[Callable[[str, Path], list[str]], Callable[[Path], list[Epoch]]]] = {
+    "ours": (
+        lambda study, folder: [_HPO, "search", study, "--home", str(folder / "home")],
+        lambda folder: measured.from_home(folder / "home"),
+    ),
+    "stock": (lambda study, folder: [*_STOCK, study, str(folder)], measured.from_side_files),
+    "stock-reuse": (lambda study, folder: [*_STOCK, study, str(folder), "--reuse-actors"], measured.from_side_files),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The figures of one run of one arm."""
+
+    arm: str
+    wall: float
+    trials: int
+    epochs: int
+    share: float
+    epoch_ms: float
+    to_target: float | None
+    best: float | None
+
+    @property
+    def trials_a_minute(self) -> float:
+        return 60 * self.trials / self.wall
+
+    @property
+    def epochs_a_minute(self) -> float:
+        return 60 * self.epochs / self.wall
+
+    def cells(self) -> list[str]:
+        """Return the cells of this row, in the order of `HEADER`."""
+        return [
+            self.arm,
+            f"{self.wall:.1f}",
+            f"{self.trials}",
+            f"{self.epochs}",
+            f"{self.trials_a_minute:.1f}",
+            f"{self.epochs_a_minute:.0f}",
+            _shown(100 * self.share, ".0f"),
+            _shown(self.epoch_ms, ".1f"),
+            _shown(self.to_target, ".1f"),
+            _shown(self.best, ".2f"),
+        ]
+
+
+HEADER = [
+    *("arm", "wall s", "trials", "epochs", "trials/min", "epochs/min"),
+    *("training %", "ms/epoch", "s to target", "best"),
+]
+
+
+def row_of(arm: str, epochs: Sequence[Epoch], *, clock: processes.Clock, workers: int, full: int, target: float) -> Row:
+    """Return the figures of a run from its epochs."""
+    return Row(
+        arm=arm,
+        wall=clock.wall,
+        trials=len({epoch.trial for epoch in epochs}),
+        epochs=len(epochs),
+        share=measured.training_share(epochs, workers=workers),
+        epoch_ms=1000 * measured.training_seconds(epochs) / len(epochs),
+        to_target=measured.seconds_to(epochs, target, since=clock.began),
+        best=measured.best_value(epochs, step=full),
+    )
+
+
+def compare(options: argparse.Namespace, *, folder: Path) -> list[Row]:
+    """Run every arm, `repeats` times, in an order that turns round each time; print each row as it comes."""
+    study = folder / "study.yaml"
+    study.write_text(yaml.safe_dump(digits_study(options)), encoding="utf-8")
+    rows = []
+    for repeat in range(options.repeats):
+        for arm in options.arms if repeat % 2 == 0 else reversed(options.arms):
+            place = folder / f"{arm}{repeat}"
+            place.mkdir()
+            command, read = ARMS[arm]
+            clock = processes.run(command(str(study), place), folder=place, timeout=options.timeout)
+            epochs = read(place)
+            rows.append(
+                row_of(arm, epochs, clock=clock, workers=options.workers, full=options.epochs, target=options.target)
+            )
+            print(_table_line(rows[-1].cells()), flush=True)
+    return rows
+
+
+def trivial(options: argparse.Namespace, *, folder: Path) -> str:
+    """Run trials that cost nothing with ours; return the line that says what one costs."""
+    study = folder / "trivial.yaml"
+    study.write_text(yaml.safe_dump(fake_study(options)), encoding="utf-8")
+    place = folder / "trivial"
+    place.mkdir()
+    clock = processes.run(ARMS["ours"][0](str(study), place), folder=place, timeout=options.timeout)
+    trials, span = measured.placed_to_last(place / "home")
+    return (
+        f"{trials} trivial trials, ours, {options.workers} workers: {1000 * span / trials:.1f} ms a trial after "
+        f"start-up, {1000 * clock.wall / trials:.1f} ms with it ({clock.wall:.1f} s in all)."
+    )
+
+
+def digits_study(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the study of the comparison, as its YAML file has it."""
+    return {
+        "name": "orchestration",
+        "model": "vae",
+        "data": "digits",
+        "space": "vae",
+        "objective": "nll",
+        "budget": {"trials": options.trials, "epochs": options.epochs},
+        "sampler": "tpe",
+        "pruner": {"name": "asha", "eta": 3, "grace": 3},
+        "resources": {"workers": options.workers},
+        "seed": options.seed,
+    }
+
+
+def fake_study(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the study of trivial trials: one epoch each, and nothing to prune."""
+    return {
+        "name": "trivial",
+        "model": "benchmarks.fake.train",
+        "space": "benchmarks.fake",
+        "objective": {"metric": "loss", "direction": "minimize"},
+        "budget": {"trials": options.trivial, "epochs": 1},
+        "sampler": "tpe",
+        "pruner": "none",
+        "resources": {"workers": options.workers},
+        "seed": options.seed,
+    }
+
+
+def ratios(rows: Sequence[Row]) -> list[str]:
+    """Return, for each other arm, how many times its epochs a minute ours trained; medians over the repeats."""
+    arms = dict.fromkeys(row.arm for row in rows)
+    rate = {arm: statistics.median(row.epochs_a_minute for row in rows if row.arm == arm) for arm in arms}
+    if "ours" not in rate:
+        return []
+    return [f"ours / {arm}: {rate['ours'] / rate[arm]:.1f} times the epochs a minute" for arm in rate if arm != "ours"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked for and print it."""
+    parser = argparse.ArgumentParser(description="Compare what lies around the epochs.")
+    parser.add_argument("--trials", type=int, default=128, help="0 leaves the comparison out")
+    parser.add_argument("--epochs", type=int, default=27)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--trivial", type=int, default=0, metavar="N", help="also run N trials that cost nothing")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--target", type=float, default=100.0, help="nll in nats to time")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for one run")
+    parser.add_argument("--keep", type=Path, help="an empty folder that keeps what the runs leave")
+    options = parser.parse_args(arguments)
+    print(machine.line())
+    with _folder(options.keep) as folder:
+        if options.trials:
+            print(f"\n{options.trials} trials of {options.epochs} epochs, {options.workers} workers, "
+                  f"seed {options.seed}, target {options.target:g} nats\n")  # fmt: skip
+            print(_table_line(HEADER))
+            print(_table_line(["---"] * len(HEADER)), flush=True)
+            rows = compare(options, folder=folder)
+            print()
+            print("\n".join(ratios(rows)))
+        if options.trivial:
+            print(trivial(options, folder=folder))
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """Give the folder to keep, or one that is removed at the end; its name is short for the sake of Ray's sockets."""
+    if keep is not None:
+        keep.mkdir(parents=True)
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="hb-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def _table_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None or not math.isfinite(value) else format(value, form)
+
+
+if __name__ == "__main__":
+    main()
