@@ -6,6 +6,7 @@ a mark in their environment, by which they are found: those of others are never 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -69,15 +70,14 @@ def run(command: Sequence[str], *, folder: Path, timeout: float) -> Clock:
 
 
 def _clear(mark: str, *, linger: float) -> None:
-    """Wait for the marked processes to go, then kill those that stay."""
+    """Wait for the marked processes to go, then kill those that stay, and those they start meanwhile."""
     deadline = time.monotonic() + linger
-    while (marked := _marked(mark)) and time.monotonic() < deadline:
+    while marked := _marked(mark):
+        if time.monotonic() > deadline:
+            for pid in marked:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
-    for pid in marked:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 def _marked(mark: str) -> list[int]:

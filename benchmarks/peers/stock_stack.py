@@ -12,12 +12,11 @@ memory, no checkpoints, no sample sheets, one BLAS thread a worker, a dead trial
 from __future__ import annotations
 
 import argparse
-import builtins
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.epochs import Epoch, SideFile
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import optuna
 
     from hpo.study import Study
-    from search_spaces import Choice, Float, Int, ParameterValue, Space
+    from search_spaces import Space
     from trainables.data._data import Data
 
 DEAD = 1e4  # nats: worse than any training that lives; NaN would leave the trial RUNNING in Optuna for ever
@@ -79,22 +78,6 @@ def train(config: dict[str, Any], *, task: Task, data: Data) -> None:
             tune.report({**progress.metrics, task.objective: progress.metrics["loss"] if last is None else last})
 
 
-class Suggest:
-    """Draws the parameters of a space from an Optuna trial."""
-
-    def __init__(self, trial: optuna.Trial) -> None:
-        self._trial = trial
-
-    def float(self, name: str, parameter: Float, /) -> builtins.float:
-        return self._trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-
-    def int(self, name: str, parameter: Int, /) -> builtins.int:
-        return self._trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-
-    def choice(self, name: str, parameter: Choice, /) -> ParameterValue:
-        return cast("ParameterValue", self._trial.suggest_categorical(name, parameter.options))
-
-
 @dataclass(frozen=True)
 class DefineByRun:
     """The space as OptunaSearch wants it. A class, as the searcher is pickled and a closure cannot be."""
@@ -103,9 +86,9 @@ class DefineByRun:
     seed: int
 
     def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
-        from hpo.ledger import trial_seed
+        from hpo.samplers import OptunaDraw, trial_seed
 
-        self.space.draw(Suggest(trial))  # OptunaSearch keeps what is suggested and adds what is returned
+        self.space.draw(OptunaDraw(trial))  # OptunaSearch keeps what is suggested and adds what is returned
         return {"number": trial.number, "seed": trial_seed(self.seed, trial.number)}
 
 
