@@ -6,6 +6,7 @@ The stock arms write them to side files, one a worker process; ours come from th
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,10 @@ from pathlib import Path
 from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.messages import Event, Record
+
+EPOCH_SECONDS = (
+    "epoch_seconds"  # the metric under which a worker of ours reports what an epoch took, measuring included
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +56,20 @@ def from_side_files(folder: Path) -> list[Epoch]:
 
 
 def from_home(path: Path) -> list[Epoch]:
-    """Return the epochs of a study of ours, from the event log of its home."""
+    """Return the epochs of a study of ours, from the event log of its home.
+
+    An epoch that does not say its length gets the start NaN, and what rests on it is unknown.
+    """
     return [
-        Epoch(trial=event.trial, step=event.step, start=event.time - event.seconds, end=event.time, value=event.value)
+        Epoch(
+            trial=event.trial,
+            step=event.step,
+            start=event.time - event.metrics.get(EPOCH_SECONDS, math.nan),
+            end=event.time,
+            value=event.value,
+        )
         for event in _records(path)
-        if isinstance(event, Event) and event.seconds
+        if isinstance(event, Event) and event.metrics  # a verdict of the server has none
     ]
 
 

@@ -196,8 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(_table_line(HEADER))
             print(_table_line(["---"] * len(HEADER)), flush=True)
             rows = compare(options, folder=folder)
-            print()
-            print("\n".join(ratios(rows)))
+            print("\n" + "\n".join(ratios(rows)))
         if options.trivial:
             print(trivial(options, folder=folder))
 

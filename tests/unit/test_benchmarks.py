@@ -10,8 +10,11 @@ import pytest
 sys.path.append(str(Path(__file__).parents[2]))  # benchmarks is no installed package
 
 from benchmarks import epochs, fake, orchestration, processes
-from benchmarks.epochs import Epoch, SideFile
+from benchmarks.epochs import EPOCH_SECONDS, Epoch, SideFile
 from benchmarks.peers.stock_stack import DefineByRun
+from hpo.event_log import EventLog
+from hpo.home import Home
+from hpo.messages import Event, Start
 
 
 def epoch(trial: int, step: int, start: float, end: float, value: float | None = None) -> Epoch:
@@ -26,8 +29,19 @@ def test_share_counts_worker_seconds_from_first_start_to_last_end() -> None:
     assert epochs.training_share(RUN, workers=2) == pytest.approx(0.75)
 
 
-def test_share_of_epochs_without_a_duration_is_unknown() -> None:
-    assert math.isnan(epochs.training_share([epoch(0, 1, math.nan, 105)], workers=2))
+def test_home_gives_the_epochs_that_were_trained_and_not_the_verdicts(tmp_path: Path) -> None:
+    timed = Event(trial=0, step=1, time=107.0, metrics={"nll": 8.0, EPOCH_SECONDS: 3.0}, value=8.0)
+    untimed = Event(trial=1, step=1, time=109.0, metrics={"loss": 9.0})
+    verdict = Event(trial=1, step=1, time=110.0, end="pruned", cause="lost at step 1")
+    start = Start(trial=0, time=100.0, params={"lr": 0.1}, seed=1, group="a")
+    log = EventLog(Home(tmp_path))
+    log.append([start, timed, untimed, verdict])
+    log.close()
+    known, unknown = epochs.from_home(tmp_path)
+    assert known == epoch(0, 1, 104.0, 107.0, 8.0)
+    assert math.isnan(unknown.start)
+    assert math.isnan(epochs.training_share([known, unknown], workers=2))
+    assert epochs.placed_to_last(tmp_path) == (2, 10.0)
 
 
 def test_time_to_a_value_is_that_of_the_first_measurement_at_or_below_it() -> None:
