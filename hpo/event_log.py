@@ -22,13 +22,16 @@ class EventLog:
         self._open_file = open_file
         self._file: Appender | None = None
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Add the records with one write and one fsync. Only the holder of the home's lock may call it."""
+    def append(self, records: Sequence[Record], *, sync: bool = True) -> None:
+        """Add the records with one write. Only the holder of the home's lock may call it.
+
+        sync: make them survive a power cut, with all before them.
+        """
         if not records:
             return
         if self._file is None:
             self._file = self._open_file(self.path)
-        self._file.append(b"".join(json.dumps(record.to_json()).encode() + b"\n" for record in records))
+        self._file.append(b"".join(json.dumps(record.to_json()).encode() + b"\n" for record in records), sync=sync)
 
     def read(self, offset: int = 0) -> tuple[list[Record], int]:
         """Return the records in the whole lines from byte `offset` on, and the offset to read from next."""

@@ -1,19 +1,22 @@
 """Optuna's journal on a file of the home, in the format of Optuna's own `JournalFileBackend`.
 
-What differs is when it writes: records are held until `flush` and then go out in one write and one fsync. An ask over
-a dozen parameters is one fsync instead of fifteen, and what belongs together reaches the disk together. It takes no
+What differs is when it writes: records are held until `flush` and then go out in one write. An ask over a dozen
+parameters is one fsync instead of fifteen, and what belongs together reaches the disk together. It takes no
 lock of its own, as the home's lock admits one writer. Imports Optuna's public backend class.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import FrozenTrial
 
 from hpo.line_file import Appender, read_lines
 
@@ -43,22 +46,48 @@ class Journal(BaseJournalBackend):
         with self._mutex:  # as read back from the file: the same types now as after a restart
             self._held.extend((json.loads(line), line) for line in lines)
 
-    def flush(self) -> None:
-        """Write what is held, whichever thread brought it. On return it survives a power cut."""
+    def flush(self, *, sync: bool = True) -> None:
+        """Write what is held, whichever thread brought it. sync: make it survive a power cut, with all before it."""
         with self._mutex:
             if self._file is None or not self._held:
                 return
             lines = b"".join(line for _, line in self._held)
-            self._file.append(lines)
+            self._file.append(lines, sync=sync)
             self._offset += len(lines)
             self._number += len(self._held)
             self._held.clear()
 
+    def __getstate__(self) -> Path:
+        self.flush()
+        return self._path
+
+    def __setstate__(self, state: Path) -> None:
+        """A copy, in another process say, can only read: one file has one writer."""
+        self.__init__(state)  # type: ignore[misc]
+
     def _stored(self, log_number_from: int) -> list[dict[str, Any]]:
-        if log_number_from >= self._number:  # a reader that follows a writer: only what is new
-            values, self._offset = read_lines(self._path, offset=self._offset)
-            self._number += len(values)
-            return values
-        values, self._offset = read_lines(self._path)
-        self._number = len(values)
-        return values[log_number_from:]
+        known = self._number
+        if log_number_from < known:
+            values, self._offset = read_lines(self._path)
+            self._number = len(values)
+            return values[log_number_from:]
+        values, self._offset = read_lines(self._path, offset=self._offset)  # a reader that follows: only what is new
+        self._number += len(values)
+        return values[log_number_from - known :]
+
+
+class LedgerStorage(JournalStorage):
+    """Optuna's journal storage, safe to write in one thread while a sampler reads in another.
+
+    `optuna.Trial` writes into the record that `get_trial` gives it, and Optuna's own gives the one that a sampler may
+    be walking: "dictionary changed size during iteration". So this one gives a copy.
+    """
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        trial = copy.copy(super().get_trial(trial_id))
+        trial.params = dict(trial.params)
+        trial.distributions = dict(trial.distributions)
+        trial.user_attrs = dict(trial.user_attrs)
+        trial.system_attrs = dict(trial.system_attrs)
+        trial.intermediate_values = dict(trial.intermediate_values)
+        return trial

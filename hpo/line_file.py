@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from hpo.errors import RequestError, SearchFailed
+from hpo.errors import RequestError
 
 _CHUNK = 1 << 16
 
@@ -21,7 +21,7 @@ _CHUNK = 1 << 16
 class Appender(Protocol):
     """Where whole lines go. `LineFile` is the real one; a test that dies at the n-th write brings its own."""
 
-    def append(self, lines: bytes) -> None: ...
+    def append(self, lines: bytes, *, sync: bool) -> None: ...
 
     def close(self) -> None: ...
 
@@ -36,36 +36,32 @@ class LineFile:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
-        try:
-            self._file = path.open("a+b", buffering=0)
-        except OSError as error:
-            raise RequestError(f"{path} must be writable; it is not: {error.strerror}. Give another --home.") from None
+        self._file = path.open("ab", buffering=0)
         if is_new:
             _sync_folder(path.parent)
         self._size = mend(path)
-        self._failure: str | None = None
+        self._failure: OSError | None = None
 
-    def append(self, lines: bytes) -> None:
-        """Add whole lines with one write and one fsync; on return they survive a power cut.
+    def append(self, lines: bytes, *, sync: bool) -> None:
+        """Add whole lines with one write: on return they survive the death of this process.
 
-        Raises SearchFailed where the disk takes no more, then and at every later call: what stands in memory is ahead
-        of the file from there on, so the study must stop. The file itself stays whole and can be resumed from.
+        sync: that they survive a power cut too, with everything written before; it costs milliseconds on a busy disk.
+        Raises OSError where the disk takes no more, then and at every later call: what stands in memory is ahead of
+        the file from there on, so the study must stop. The file itself stays whole and can be resumed from.
         """
         if self._failure is not None:
-            raise SearchFailed(self._failure)
+            raise OSError(self._failure.errno, self._failure.strerror, str(self.path))
         try:
             view = memoryview(lines)
             while view:
                 view = view[self._file.write(view) :]  # a nearly full disk takes a part and refuses the rest
-            os.fsync(self._file.fileno())
+            if sync:
+                os.fsync(self._file.fileno())
         except OSError as error:
-            self._failure = (
-                f"Every step of a search must reach the disk; writing {self.path} failed: {error.strerror}. "
-                "Free some space and give the same command again."
-            )
+            self._failure = error
             with contextlib.suppress(OSError):
                 self._file.truncate(self._size)
-            raise SearchFailed(self._failure) from error
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         self._size += len(lines)
 
     def close(self) -> None:

@@ -1,0 +1,156 @@
+"""The two files of a home opened for writing, and Optuna's study on one of them.
+
+Opening mends what a crash left: half a line, a lock of Optuna's own tools, a trial that was half hidden. What stands in
+them is the ledger's business. Plain Optuna, no ray; the caller holds the home's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Literal
+
+import optuna
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from hpo.errors import RequestError
+from hpo.event_log import EventLog
+from hpo.home import Home
+from hpo.journal import Journal, LedgerStorage
+from hpo.line_file import OpenFile
+from hpo.rows import HIDDEN
+from hpo.study import Study
+from search_spaces import Space
+
+PICKLED = (
+    "cmaes: Optuna keeps the state of this sampler as a pickle in the ledger, and none is read from a home, so this "
+    "search cannot be resumed."
+)
+
+# User attributes of the study.
+_RUN = "run"
+_SECONDS = "seconds"
+_EXHAUSTED = "exhausted"
+
+
+class Book:
+    """Journal, event log and Optuna study of one home, begun with the default configuration queued.
+
+    sampling: the view that asks use. Everything else goes through a view whose sampler has no memory, so that an event
+    never waits for the sampler. Raises RequestError for a home that this study may not go on with.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        home: Home,
+        *,
+        space: Space,
+        direction: Literal["minimize", "maximize"],
+        sampler: BaseSampler,
+        pruner: BasePruner | None,
+        pickles: bool,
+        run: str,
+        open_file: OpenFile,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        # Optuna's own tools take this lock. Whoever held it while we hold the home is gone.
+        home.ledger.with_name(home.ledger.name + ".lock").unlink(missing_ok=True)
+        self._file = open_file(home.ledger)
+        self.log = EventLog(home, open_file=open_file)
+        try:
+            self._journal = Journal(home.ledger, file=self._file)
+            self._storage = LedgerStorage(self._journal)
+            self._refuse_foreign(study, home, direction=direction, pickles=pickles, run=run)
+            if not self._storage.get_all_studies():
+                optuna.create_study(study_name=study.name, storage=self._storage, direction=direction)
+            self.sampling, self._recording = (
+                optuna.load_study(
+                    study_name=study.name, storage=self._storage, sampler=seen, pruner=pruner or NopPruner()
+                )
+                for seen in (sampler, RandomSampler())
+            )
+            self._study_id = self._storage.get_study_id_from_name(study.name)
+            if self._recording.user_attrs.get(_RUN) != run:
+                self._recording.set_user_attr(_RUN, run)
+            if not self.trials():
+                self._recording.enqueue_trial(space.default())
+            self.flush(sync=True)
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse_foreign(self, study: Study, home: Home, *, direction: str, pickles: bool, run: str) -> None:
+        studies = self._storage.get_all_studies()
+        for known in studies:
+            was = known.direction.name.lower()
+            if (known.study_name, was) != (study.name, direction):
+                raise RequestError(
+                    f"A home holds one study; {home.path} holds {known.study_name!r} ({was}), and {study.name!r} "
+                    f"({direction}) came. Give another --home."
+                )
+            if pickles and not (run and known.user_attrs.get(_RUN) == run):
+                raise RequestError(f"{PICKLED} Give another --home, or take another sampler.")
+
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial as Optuna has it, to be read only."""
+        return self._recording.get_trials(deepcopy=False)
+
+    def handle(self, number: int) -> Trial:
+        """The trial to report to."""
+        return Trial(self._recording, self._id(number))
+
+    def cut_off(self, number: int) -> Trial:
+        """The trial whose parameters were not all drawn, to go on drawing."""
+        return Trial(self.sampling, self._id(number))
+
+    def frozen(self, number: int) -> FrozenTrial:
+        return self._storage.get_trial(self._id(number))
+
+    def tell(self, trial: Trial, *, state: TrialState, value: float | None = None) -> None:
+        """End a trial that runs."""
+        self._recording.tell(trial, value, state=state)
+
+    def hide(self, trial: Trial) -> None:
+        """End a trial that no one trained: it counts for nothing and is shown nowhere."""
+        if HIDDEN not in trial.user_attrs:
+            trial.set_user_attr(HIDDEN, True)
+        self.tell(trial, state=TrialState.FAIL)
+
+    @property
+    def seconds(self) -> float:
+        """How long the study was searched before, as last written."""
+        return float(self._recording.user_attrs.get(_SECONDS, 0.0))
+
+    @seconds.setter
+    def seconds(self, value: float) -> None:
+        self._recording.set_user_attr(_SECONDS, value)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a sampler of finitely many configurations has no more."""
+        return bool(self._recording.user_attrs.get(_EXHAUSTED, False))
+
+    def exhaust(self) -> None:
+        self._recording.set_user_attr(_EXHAUSTED, True)
+
+    def flush(self, *, sync: bool) -> None:
+        """Write what Optuna was told; sync: make it survive a power cut."""
+        self._journal.flush(sync=sync)
+
+    def close(self) -> None:
+        """Close both files, with what was told written first where the disk takes it."""
+        if hasattr(self, "_journal"):
+            with contextlib.suppress(OSError):  # was raised before, at the write that failed
+                self.flush(sync=True)
+        self._file.close()
+        self.log.close()
+
+    def _id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def keeps_pickles(sampler: type[BaseSampler]) -> bool:
+    """Whether Optuna would unpickle what stands in the ledger."""
+    return issubclass(sampler, CmaEsSampler)

@@ -1,0 +1,116 @@
+"""What one trial of the ledger is: the attributes we write beside Optuna's own fields, and how they are read back.
+
+Reading takes no lock and writes nothing, so it may run beside a search. Imports optuna, no ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.errors import RequestError
+from hpo.home import Home
+from hpo.journal import Journal
+from hpo.messages import Params
+from hpo.study import Study
+
+# User attributes of a trial. An ask is complete once the seed is there: it is written last.
+SEED: Final = "seed"
+PLACEMENT: Final = "placement"
+REPEATED: Final = "repeated"
+PASSED: Final = "passed"
+END: Final = "end"
+CAUSE: Final = "cause"
+STEP: Final = "step"
+HIDDEN: Final = "hidden"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stay:
+    """Where a trial was placed last. group: empty where it waits to be placed again. run: the driver's life.
+
+    count: placements so far. tries: those that ended because the group failed.
+    """
+
+    group: str = ""
+    seq: int = 0
+    slot: int = 0
+    run: str = ""
+    count: int = 0
+    tries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """One trial as the ledger has it.
+
+    end: done, pruned, died, lost; running, waiting (interrupted, to be placed again) or queued (asked ahead). value:
+    the objective of a done trial; of any other the last one reported. values: the objective by step. step: finished
+    epochs once it ended, until then the last step with a value. repeated: epochs executed again after a crash.
+    """
+
+    number: int
+    end: str
+    params: Params
+    seed: int
+    value: float | None = None
+    values: dict[int, float] = field(default_factory=dict)
+    step: int = 0
+    cause: str = ""
+    tries: int = 0
+    placements: int = 0
+    repeated: int = 0
+
+
+def read_trials(home: Home, study: Study) -> list[TrialRow]:
+    """Return the trials of a home in order of their number, also while a search runs; hidden ones are left out.
+
+    A home killed before its ledger was begun has none.
+    """
+    storage = optuna.storages.JournalStorage(Journal(home.ledger))
+    try:
+        trials = storage.get_all_trials(storage.get_study_id_from_name(study.name), deepcopy=False)
+    except KeyError:
+        if storage.get_all_studies():
+            raise RequestError(
+                f"A home holds one study; the ledger of {home.path} holds another than {study.name!r}. Give the home "
+                "of that study."
+            ) from None
+        return []
+    return [row_of(trial) for trial in trials if HIDDEN not in trial.user_attrs]
+
+
+def row_of(trial: FrozenTrial) -> TrialRow:
+    """Return what Optuna's record says of one trial."""
+    attrs = trial.user_attrs
+    last = None if trial.last_step is None else trial.intermediate_values[trial.last_step]
+    end = str(attrs.get(END, "")) if trial.state.is_finished() else ""
+    stay = stay_of(trial)
+    return TrialRow(
+        number=trial.number,
+        end=end or ("queued" if stay.count == 0 else "running" if stay.group else "waiting"),
+        params=dict(trial.params),
+        seed=int(attrs.get(SEED, 0)),
+        value=trial.value if end == "done" and trial.state == TrialState.COMPLETE else last,
+        values=dict(trial.intermediate_values),
+        step=int(attrs.get(STEP, trial.last_step or 0)),
+        cause=str(attrs.get(CAUSE, "")),
+        tries=stay.tries,
+        placements=stay.count,
+        repeated=repeated_of(trial)[0],
+    )
+
+
+def stay_of(trial: FrozenTrial) -> Stay:
+    """Return where a trial was placed last; `count` is 0 where it never was."""
+    value: dict[str, Any] = trial.user_attrs.get(PLACEMENT, {})
+    return Stay(**value)
+
+
+def repeated_of(trial: FrozenTrial) -> tuple[int, float]:
+    """Return the epochs executed again, and the worker's time of the last report of one."""
+    count, heard = trial.user_attrs.get(REPEATED, (0, 0.0))
+    return int(count), float(heard)
