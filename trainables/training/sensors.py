@@ -14,7 +14,7 @@ from dataclasses import dataclass
 EXPLOSION = 1e3
 # A collapse counts only after this share of the budget, and in so many epochs running: slow learners look alike early.
 COLLAPSE_AFTER = 1 / 3
-COLLAPSE_EPOCHS = 2
+COLLAPSE_EPOCHS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
