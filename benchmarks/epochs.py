@@ -73,10 +73,13 @@ def from_home(path: Path) -> list[Epoch]:
     ]
 
 
-def placed_to_last(path: Path) -> tuple[int, float]:
-    """Return how many trials a home holds, and the seconds from the first placement to the last event."""
-    records = _records(path)
-    return len({record.trial for record in records}), records[-1].time - records[0].time
+def first_to_last(path: Path) -> tuple[int, float]:
+    """Return how many trials a home holds, and the seconds from its first event to its last.
+
+    The first placement would be too early to begin at: it is made before the worker that gets it has started.
+    """
+    times = [record.time for record in _records(path) if isinstance(record, Event)]
+    return len({record.trial for record in _records(path)}), times[-1] - times[0]
 
 
 def _records(path: Path) -> list[Record]:

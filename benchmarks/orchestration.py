@@ -127,7 +127,7 @@ def trivial(options: argparse.Namespace, *, folder: Path) -> str:
     place = folder / "trivial"
     place.mkdir()
     clock = processes.run(ARMS["ours"][0](str(study), place), folder=place, timeout=options.timeout)
-    trials, span = measured.placed_to_last(place / "home")
+    trials, span = measured.first_to_last(place / "home")
     return (
         f"{trials} trivial trials, ours, {options.workers} workers: {1000 * span / trials:.1f} ms a trial after "
         f"start-up, {1000 * clock.wall / trials:.1f} ms with it ({clock.wall:.1f} s in all)."

@@ -41,7 +41,7 @@ def test_home_gives_the_epochs_that_were_trained_and_not_the_verdicts(tmp_path: 
     assert known == epoch(0, 1, 104.0, 107.0, 8.0)
     assert math.isnan(unknown.start)
     assert math.isnan(epochs.training_share([known, unknown], workers=2))
-    assert epochs.placed_to_last(tmp_path) == (2, 10.0)
+    assert epochs.first_to_last(tmp_path) == (2, 3.0)
 
 
 def test_time_to_a_value_is_that_of_the_first_measurement_at_or_below_it() -> None:
