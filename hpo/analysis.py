@@ -20,8 +20,10 @@ import pandas as pd
 
 from hpo.event_log import EventLog
 from hpo.home import Home
-from hpo.ledger import TrialRow, read_trials
+from hpo.journal import Journal
 from hpo.messages import Event, Params, Record, Start
+from hpo.rows import TrialRow as TrialRow
+from hpo.rows import read_trials
 from hpo.study import Budget, Objective, Study
 
 SCHEMA = 1  # version of `Summary.to_json`; a key may be added under the same number, none changed or removed
@@ -33,12 +35,13 @@ _TOP_TRIALS = 5  # PED-ANOVA wants at least this many trials in its top quantile
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One parameter as it was sampled: a range (`low`, `high`, `log`), or `options`."""
+    """One parameter as it was sampled: a range (`low`, `high`, `log`, `whole` numbers or not), or `options`."""
 
     name: str
     low: float = 0.0
     high: float = 0.0
     log: bool = False
+    whole: bool = False
     options: tuple[bool | int | float | str, ...] = ()
 
 
@@ -49,7 +52,7 @@ class BestTrial:
     trial: int
     value: float
     params: Params
-    seed: int
+    seed: int | None
     files: tuple[str, ...] = ()
 
 
@@ -62,7 +65,7 @@ class TrialSummary:
     params: Params
     value: float | None
     steps: int
-    seed: int
+    seed: int | None
     cause: str
     attempts: int
     seconds: float
@@ -168,11 +171,11 @@ def trials(source: Home | Reading) -> pd.DataFrame:
             "value": math.nan if row.value is None else float(row.value),
             "step": _steps(reading, row.number),
             "cause": row.cause,
-            "seed": row.seed,
+            "seed": pd.NA if row.seed is None else row.seed,
             "group": spans[-1].group if spans else "",
             "start": pd.Timestamp(spans[0].start, unit="s", tz="UTC") if spans else pd.NaT,
             "seconds": sum(span.end - span.start for span in spans),
-            "attempts": len(spans),
+            "attempts": row.placements,
             "repeated": row.repeated,
         }
         for row in reading.rows
@@ -286,14 +289,10 @@ def _reading(source: Home | Reading) -> Reading:
 
 
 def _open(home: Home, study: Study) -> tuple[str, list[optuna.trial.FrozenTrial]]:
-    """Return direction and trials of the ledger. Reads the journal as Optuna does, which takes no lock to read."""
-    if not home.ledger.is_file():
-        return "minimize", []
-    backend = optuna.storages.journal.JournalFileBackend(str(home.ledger))
-    storage = optuna.storages.JournalStorage(backend)
+    """Return direction and trials of the ledger; the direction is a guess where there is no trial yet."""
     try:
-        opened = optuna.load_study(study_name=study.name, storage=storage)
-    except KeyError:  # killed between the folder and the first record
+        opened = optuna.load_study(study_name=study.name, storage=optuna.storages.JournalStorage(Journal(home.ledger)))
+    except KeyError:  # killed before the first record
         return "minimize", []
     return opened.direction.name.lower(), opened.get_trials(deepcopy=False)
 
@@ -308,7 +307,8 @@ def _axes(frozen: list[optuna.trial.FrozenTrial]) -> tuple[Axis, ...]:
             if isinstance(kind, optuna.distributions.CategoricalDistribution):
                 found[name] = Axis(name=name, options=tuple(kind.choices))  # type: ignore[arg-type]  # never None
             elif isinstance(kind, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution):
-                found[name] = Axis(name=name, low=kind.low, high=kind.high, log=kind.log)
+                whole = isinstance(kind, optuna.distributions.IntDistribution)
+                found[name] = Axis(name=name, low=kind.low, high=kind.high, log=kind.log, whole=whole)
     return tuple(found.values())
 
 
@@ -366,7 +366,7 @@ def _trial_summary(reading: Reading, row: TrialRow) -> TrialSummary:
         steps=_steps(reading, row.number),
         seed=row.seed,
         cause=row.cause,
-        attempts=len(spans),
+        attempts=row.placements,
         seconds=sum(span.end - span.start for span in spans),
     )
 
