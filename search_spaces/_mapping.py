@@ -64,7 +64,7 @@ def _written(entry: Entry) -> object:
     written: dict[str, object] = {}
     if isinstance(entry, Choice):
         options = list(entry.options)
-        if not when and type(entry.default) is type(options[0]) and entry.default == options[0]:
+        if not when and entry.default == options[0]:
             return options
         written.update(choice=options, default=entry.default)
     else:

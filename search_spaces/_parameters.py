@@ -145,6 +145,8 @@ class Choice(_Conditional):
                 raise SpaceError(f"options must differ from one another, got {option!r} twice; leave one of them out")
         _replace(self, options=options, when=_normalized(self.when))
         _check_default(self.problem(self.default))
+        # The option itself and not its equal: a default of 0 for the option 0.0 is recorded as 0.0.
+        _replace(self, default=next(option for option in options if same(option, self.default)))
 
     def problem(self, value: object) -> str | None:
         """Why `value` is not one of the options, or None. 1 passes for the option 1.0, but 1.0 not for 1."""
@@ -169,13 +171,15 @@ def as_parameter(entry: Entry) -> Parameter:
 
 
 def checked_value(value: object) -> ParameterValue:
-    """The value, when it is one that a parameter can take: true, false, a finite number, or text."""
+    """The value, when it is one that a parameter can take: true, false, a finite number, or printable text."""
     if isinstance(value, bool | int | float):
         if not _is_finite(value):
             raise SpaceError(f"a value must be finite, got {value!r}; write a finite number")
         return value
     if not isinstance(value, str):
         raise SpaceError(f"a value must be a number, a text, true or false, got {value!r}; write one of these")
+    if not value.isprintable():  # what YAML, a terminal or a table would change
+        raise SpaceError(f"a text must be printable, got {value!r}; leave line breaks and control characters out")
     if _NUMBER_AS_TEXT.fullmatch(value):
         raise SpaceError(f"a number must not be written as text, got {value!r}; write it without quotes")
     return value

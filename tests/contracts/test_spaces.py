@@ -69,7 +69,7 @@ def test_the_family_reads_every_parameter_of_its_space(space: Space) -> None:
     model = import_module(f"trainables.models.{space.name}").Model
     data = digits.load()
     generator = random.Random(0)
-    for params in [space.default(), *(space.random(generator) for _ in range(50))]:
+    for params in [space.default(), *(space.random(generator) for _ in range(20))]:
         Training(model, data, params, seed=0, epochs=10)
 
 

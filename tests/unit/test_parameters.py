@@ -2,9 +2,10 @@
 
 import math
 import pickle
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces import Choice, Float, Int, Parameter, SpaceError
@@ -71,6 +72,7 @@ def test_int_refuses(arguments: dict[str, object], message: str) -> None:
         ((1, True), 1, "options must differ from one another, got True twice"),
         ((1, 2, 1.0), 1, r"options must differ from one another, got 1\.0 twice"),
         ((1.0, math.nan), 1.0, "a value must be finite, got nan"),
+        (("a\x85", "a"), "a", "a text must be printable, got 'a.x85'"),
         (("1e-3", "a"), "a", "a number must not be written as text, got '1e-3'"),
         (((1, 2), (3, 4)), (1, 2), "a value must be a number, a text, true or false"),
         ((1, 2), 1.0, r"default must be one of 1, 2, got 1\.0"),
@@ -82,6 +84,7 @@ def test_choice_refuses(options: tuple[object, ...], default: object, message: s
         Choice(options, default=default)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)  # a busy machine is no fault of the parameter
 @given(SHARES)
 @pytest.mark.parametrize(
     "parameter",
@@ -123,6 +126,13 @@ def test_half_of_the_range_lies_below_its_middle(parameter: Parameter, half: flo
 def test_both_ends_are_drawn(parameter: Float | Int) -> None:
     drawn = {parameter.at(step / 1000) for step in range(1000)}
     assert {parameter.low, parameter.high} <= drawn
+
+
+def test_on_a_log_scale_every_whole_number_has_the_share_of_its_neighborhood() -> None:
+    drawn = [Int(1, 3, default=1, log=True).at(step / 1000) for step in range(1000)]
+    ends = (0.5, 1.5, 2.5, 3.5)
+    expected = [math.log(above / below) / math.log(ends[-1] / ends[0]) for below, above in pairwise(ends)]
+    assert [drawn.count(value) / 1000 for value in (1, 2, 3)] == pytest.approx(expected, abs=2e-3)
 
 
 def test_every_option_is_drawn_equally_often() -> None:
@@ -169,6 +179,10 @@ def test_whole_numbers_pass_for_numbers() -> None:
 def test_bounds_of_a_float_are_floats() -> None:
     parameter = Float(0, 1, default=0, step=1)
     assert [type(value) for value in (parameter.low, parameter.high, parameter.default, parameter.step)] == [float] * 4
+
+
+def test_the_default_of_a_choice_is_the_option_itself() -> None:
+    assert repr(Choice((0.5, 0.0), default=0).default) == "0.0"
 
 
 def test_one_value_in_a_condition_is_the_same_as_a_list_of_one() -> None:

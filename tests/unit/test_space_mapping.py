@@ -50,6 +50,23 @@ def test_an_entry_on_its_own(text: str, entry: Entry) -> None:
     assert repr(parameter) == repr(entry)
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (Float(0.0, 4.0, default=1.0, step=1.0), "{type: float, low: 0.0, high: 4.0, default: 1.0, step: 1.0}"),
+        (Float(1.0, 4.0, default=1.0, log=True), "{type: float, low: 1.0, high: 4.0, default: 1.0, log: true}"),
+        (Int(0, 4, default=1), "{type: int, low: 0, high: 4, default: 1}"),
+        (Choice(("a", "b"), default="a"), "[a, b]"),
+        (Choice(("a", "b"), default="b"), "{choice: [a, b], default: b}"),
+        (Choice(("a",), default="a", when={"o": 1}), "{choice: [a], default: a, when: {o: 1}}"),
+        (Choice(("a",), default="a", when={"o": (1, 2)}), "{choice: [a], default: a, when: {o: [1, 2]}}"),
+        (0.5, "0.5"),
+    ],
+)
+def test_an_entry_is_written_as_short_as_it_is_clear(entry: Entry, expected: str) -> None:
+    assert Space("s", {"o": Choice((1, 2), default=1), "p": entry}).to_mapping()["p"] == yaml.safe_load(expected)
+
+
 def test_conditions_are_written_as_a_value_or_a_list() -> None:
     space = written(
         "{o: [a, b, c], x: {low: 0.0, high: 1.0, default: 0.5, when: {o: a}}, y: {choice: [1], when: {o: [a, b]}}}"
