@@ -144,9 +144,10 @@ class Crew:
         """Leave the weights and a sample sheet of a finished trial in the home; return the sheet's path in it."""
         if not trainer.can_sample:
             return ()
-        trainer.save_weights(self._home.weights(trial))
-        sheet = self._home.sheet(trial, trainer.step)
-        sheet.parent.mkdir(parents=True, exist_ok=True)
+        weights, sheet = self._home.weights(trial), self._home.sheet(trial, trainer.step)
+        for file in (weights, sheet):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        trainer.save_weights(weights)
         trainer.sheet(sheet)
         return (str(sheet.relative_to(self._home.path)),)
 

@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo import parts
 from hpo.errors import RequestError, SearchFailed
 from hpo.home import Home, second_driver
 from hpo.study import Study, read_yaml
 from hpo.tracking import Tracker
+
+if TYPE_CHECKING:
+    from hpo.analysis import BestTrial
 
 HOLDER_SECONDS = 15.0  # a killed driver's server needs some seconds to die with it
 TRACKING_SECONDS = 60.0  # for what the tracker has not written when the search ends
@@ -27,6 +30,7 @@ CHANGEABLE = ("budget", "resources", "tracking")
 
 # Ray reads these when it is imported. Tune's own loggers, snapshots and signal handler would only be in the way.
 _RAY_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table of its own at any verbosity
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -46,6 +50,13 @@ class Result:
     status: Mapping[str, Any]
     interrupted: bool
     unsynced: int
+
+    @property
+    def best(self) -> BestTrial | None:
+        """The best done trial: its number, value, parameters and seed; None while none is done."""
+        from hpo.analysis import best
+
+        return best(Home(self.home))
 
 
 def search(
