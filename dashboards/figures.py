@@ -355,7 +355,7 @@ def _robust(values: pd.Series, direction: str) -> tuple[float, float]:
 def _value_axis(figure: go.Figure, values: pd.Series, label: str, *, direction: str, focus: pd.Series) -> None:
     """Set the y axis: log where the values are positive and far apart, else cut to where nine in ten of them lie.
 
-    focus: the values that must all be inside, such as those of done trials.
+    focus: values of which nearly all must be inside, such as those of done trials.
     """
     figure.update_layout(yaxis={"title": {"text": label}})
     if not len(values):
@@ -365,7 +365,8 @@ def _value_axis(figure: go.Figure, values: pd.Series, label: str, *, direction: 
         figure.update_layout(yaxis={"type": "log", "dtick": 1 if high / low > 1e3 else None})
         return
     near, far = _robust(values, direction)
-    near, far = min(near, float(focus.quantile(0.02))), max(far, float(focus.quantile(0.98)))
+    near = min(near, float(focus.quantile(0.02, interpolation="higher")))
+    far = max(far, float(focus.quantile(0.98, interpolation="lower")))
     if (high - low) > 3 * (far - near) > 0:
         pad = 0.08 * (far - near)
         figure.update_layout(yaxis={"range": [near - pad, far + pad]})
@@ -377,4 +378,4 @@ def _outside(figure: go.Figure, values: pd.Series) -> int:
 
 
 def _outside_text(count: int) -> str:
-    return f" {count} values lie beyond the axis; zoom out (double click) to see them." if count else ""
+    return f" Beyond the axis lie {count} more; double click to see all." if count else ""

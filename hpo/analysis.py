@@ -30,6 +30,11 @@ SCHEMA = 1  # version of `Summary.to_json`; a key may be added under the same nu
 PARAMS = "params."  # column prefix of a parameter in `trials`, as in MLflow's frames
 STATES = ("done", "pruned", "died", "lost", "running", "waiting")
 MIN_DONE = 10  # over fewer done trials importance is chance
+# Of `trials`, with their types: a frame without rows has them too.
+_COLUMNS = {
+    "number": "int64", "end": "str", "value": "float64", "step": "int64", "cause": "str", "seed": "Int64",
+    "group": "str", "start": "float64", "seconds": "float64", "attempts": "int64", "repeated": "int64",
+}  # fmt: skip
 _TOP_TRIALS = 5  # PED-ANOVA wants at least this many trials in its top quantile
 
 
@@ -164,16 +169,16 @@ def trials(source: Home | Reading) -> pd.DataFrame:
     A conditional parameter that a trial does not have is None, or NaN in a column of numbers.
     """
     reading = _reading(source)
-    fixed = [
+    rows = [
         {
             "number": row.number,
             "end": row.end,
             "value": math.nan if row.value is None else float(row.value),
             "step": _steps(reading, row.number),
             "cause": row.cause,
-            "seed": pd.NA if row.seed is None else row.seed,
+            "seed": row.seed,
             "group": spans[-1].group if spans else "",
-            "start": pd.Timestamp(spans[0].start, unit="s", tz="UTC") if spans else pd.NaT,
+            "start": spans[0].start if spans else math.nan,
             "seconds": sum(span.end - span.start for span in spans),
             "attempts": row.placements,
             "repeated": row.repeated,
@@ -181,8 +186,8 @@ def trials(source: Home | Reading) -> pd.DataFrame:
         for row in reading.rows
         for spans in (reading.spans.get(row.number, ()),)
     ]
-    columns = ["number", "end", "value", "step", "cause", "seed", "group", "start", "seconds", "attempts", "repeated"]
-    frame = pd.DataFrame(fixed, columns=columns)
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+    frame["start"] = pd.to_datetime(frame["start"], unit="s", utc=True)
     for axis in reading.axes:
         values = [row.params.get(axis.name) for row in reading.rows]
         # Choices stay as they are: pandas would turn whole numbers with a gap, or true among numbers, into floats.

@@ -1,0 +1,283 @@
+"""dashboards.report: the page is parsed, not searched, and must stand alone whatever a home holds."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from searched import Fate, search, study
+
+from dashboards import report
+from hpo import analysis
+from hpo.analysis import Reading
+from hpo.errors import RequestError
+from hpo.home import Home
+from hpo.messages import Event, Params
+from hpo.rows import TrialRow
+from hpo.study import Budget, Objective, Study
+from search_spaces import Choice, Float, Space
+
+NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+VOID = {"meta", "img", "br", "link", "base", "input"}
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
+
+
+class Page(HTMLParser):
+    """Elements in order as (tag, attributes), the text of each script, and the visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.scripts: list[str] = []
+        self.styles: list[str] = []
+        self.headings: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self._open, f"left open: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open[-1:] == ["script"]:
+            self.scripts[-1] += data
+        elif self._open[-1:] == ["style"]:
+            self.styles.append(data)
+        else:
+            self.text += data
+            if self._open[-1:] == ["h2"]:
+                self.headings.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def sheet(home: Home, trial: int, step: int, *, size: int = 16) -> str:
+    path = home.sheet(trial, step)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (size, size), color=trial % 256).save(path)
+    return str(path.relative_to(home.path))
+
+
+def fate(number: int, params: Params) -> Fate:
+    ends = {
+        1: Fate(end="pruned", epochs=3, values={3: 7.0}),
+        2: Fate(end="died", epochs=2, cause="loss is nan"),
+        3: Fate(end="lost", epochs=1, cause="Traceback\n  in train\nValueError: a bug"),
+    }
+    return ends.get(
+        number, Fate(values={3: 20.0, 9: 5.0 + number}, files=(f"samples/trial-{number:06d}/step-000009.png",))
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    found = search(tmp_path / "home", study(trials=16), fate)
+    for number in (0, 4, 5):
+        sheet(found, number, 9)
+    return found
+
+
+def page_of(home: Home) -> Page:
+    return Page(report.page(home, analysis.read(home), now=NOW))
+
+
+def test_the_page_has_every_part(home: Home) -> None:
+    page = page_of(home)
+    assert page.headings == [
+        "The winner", "Value of each trial: score", "Learning curves: score", "Learning curves: loss",
+        "Parameters of the done trials: score", "Importance of each parameter for score", "Samples of the best",
+        "How trials ended",
+    ]  # fmt: skip
+    for text in ("toy", "Trial 0 reached score = 5", "16 of 16", "loss is nan", "ValueError: a bug", "optimizer"):
+        assert text in page.text
+    assert "finished" in page.text
+
+
+def test_each_figure_is_drawn_once_by_one_copy_of_plotly(home: Home) -> None:
+    page = page_of(home)
+    figures = [attributes["id"] for attributes in page.all("div") if attributes.get("class") == "plotly-graph-div"]
+    assert figures == ["figure-history", "figure-curves-0", "figure-curves-1", "figure-parallel", "figure-importances"]
+    assert sum(len(script) > 1_000_000 for script in page.scripts) == 1
+    for name in figures:
+        assert sum(f'Plotly.newPlot(                        "{name}"' in script for script in page.scripts) == 1
+
+
+def test_an_objective_of_every_epoch_needs_no_second_metric(tmp_path: Path) -> None:
+    def each_epoch(number: int, params: Params) -> Fate:
+        return Fate(values={step: float(step) for step in range(1, 10)})
+
+    found = page_of(search(tmp_path / "home", study(trials=2), each_epoch)).headings
+    assert [text for text in found if text.startswith("Learning")] == ["Learning curves: score"]
+
+
+def test_nothing_is_loaded_from_anywhere(home: Home) -> None:
+    page = page_of(home)
+    assert not page.all("link")
+    assert not page.all("iframe")
+    for tag, attributes in page.elements:
+        for name, value in attributes.items():
+            if name in ("src", "href", "srcset", "action", "data", "poster", "background", "formaction"):
+                assert value.startswith("data:image/png;base64,"), (tag, name, value[:80])
+    assert not any("url(" in style or "@import" in style for style in page.styles)
+    policy = next(item["content"] for item in page.all("meta") if item.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+    assert "viewport" in [item.get("name") for item in page.all("meta")]
+
+
+def test_sample_sheets_are_inside_the_page_best_first(home: Home) -> None:
+    images = page_of(home).all("img")
+    assert [image["alt"] for image in images] == [
+        "Samples, trial 0, samples", "Samples, trial 0: 5", "Samples, trial 4: 9", "Samples, trial 5: 10",
+    ]  # fmt: skip
+    data = base64.b64decode(images[0]["src"].removeprefix("data:image/png;base64,"))
+    assert data == home.sheet(0, 9).read_bytes()
+
+
+@pytest.mark.parametrize("file", ["../secret.png", "samples/../../secret.png", "samples/link.png", "study.yaml"])
+def test_no_file_outside_the_samples_gets_into_the_page(tmp_path: Path, file: str) -> None:
+    secret = tmp_path / "secret.png"
+    Image.new("L", (4, 4)).save(secret)
+    home = search(tmp_path / "home", study(trials=1), lambda number, params: Fate(values={9: 1.0}, files=(file,)))
+    home.samples.mkdir()
+    (home.samples / "link.png").symlink_to(secret)
+    assert not page_of(home).all("img")
+
+
+def test_a_sheet_too_large_for_the_page_is_named_instead(home: Home) -> None:
+    home.sheet(0, 9).write_bytes(b"x" * 600_000)
+    page = page_of(home)
+    assert "too large for this page; it is samples/trial-000000/step-000009.png" in page.text
+    assert len(page.all("img")) == 2
+
+
+def test_text_of_a_home_is_never_markup(tmp_path: Path) -> None:
+    space = Space(
+        "evil", {"lr": Float(1e-4, 1e-1, default=1e-2, log=True), "kind": Choice((EVIL, "mild"), default=EVIL)}
+    )
+    plain = study(trials=16)
+    evil = plain.model_copy(update={"objective": Objective(metric=f"<i>m</i>{EVIL}", direction="minimize")})
+
+    def cause(number: int, params: Params) -> Fate:
+        return replace(fate(number, params), cause=f"{EVIL}\n{EVIL}" if number in (2, 3) else "")
+
+    calm = page_of(search(tmp_path / "calm", plain, fate))
+    page = page_of(search(tmp_path / "evil", evil, cause, space=space))
+    assert len(page.scripts) == len(calm.scripts)
+    assert not any("alert(1)</script>" in script or script.strip() == "alert(1)" for script in page.scripts)
+    assert not page.all("img")
+    assert not page.all("b")
+    assert not page.all("i")
+    assert page.text.count(EVIL) >= 3  # shown as what it is: the value, the causes, the metric
+    for script in page.scripts[1:]:  # in the figures too: JSON may hold no tag, nor Plotly's own kind of markup
+        assert "<img" not in script.replace("\\u003c", "<").replace("&lt;", "")
+
+
+def test_five_hundred_trials_stay_below_eight_megabytes(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    text = report.page(home, synthetic(home, 500), now=NOW)
+    assert len(text.encode()) < 8_000_000
+    assert len(Page(text).all("img")) == report.SHEETS + 1
+
+
+def synthetic(home: Home, count: int) -> Reading:
+    """Every trial done with five metrics at each of 27 epochs, and sheets as large as the page takes."""
+    axes = [analysis.Axis(name=f"p{k}", low=0.0, high=1.0) for k in range(14)]
+    made = Study(
+        name="large", model="nowhere.train", space={"p0": 1.0}, objective=Objective(metric="nll", direction="minimize"),
+        budget=Budget(trials=count, epochs=27),
+    )  # fmt: skip
+    rows, events = [], {}
+    for number in range(count):
+        params: Params = {axis.name: (number * 37 % 101) / 101 for axis in axes}
+        rows.append(TrialRow(number=number, end="done", params=params, seed=number, value=1.0 + number, placements=1))
+        name = f"samples/trial-{number:06d}/step-000027.png"
+        events[number] = tuple(
+            Event(
+                trial=number, step=step, time=float(step), value=number + 1 / step,
+                metrics={f"m{k}": number / step for k in range(4)}, files=(name,) if step == 27 else (),
+            )
+            for step in range(1, 28)
+        )  # fmt: skip
+        if number < report.SHEETS:
+            home.sheet(number, 27).parent.mkdir(parents=True)
+            home.sheet(number, 27).write_bytes(b"x" * (report.IMAGE_BYTES // (report.SHEETS + 1)))
+    return Reading(
+        study=made, objective=Objective(metric="nll", direction="minimize"), axes=tuple(axes), rows=tuple(rows),
+        events=events, spans={}, done=(),
+    )  # fmt: skip
+
+
+def test_a_search_under_way_can_be_reported(tmp_path: Path) -> None:
+    def running(number: int, params: Params) -> Fate:
+        return Fate(end=None, epochs=2, values={2: 1.0})
+
+    home = search(tmp_path / "home", study(trials=2), running)
+    with home.locked():
+        page = page_of(home)
+    assert "under way or interrupted" in page.text
+    assert "No trial is done yet" in page.text
+    assert "running now" in page.text
+
+
+def test_a_home_without_a_trial_can_be_reported(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    study().save(home.study)
+    page = page_of(home)
+    assert "0 of 8" in page.text
+    assert not [item for item in page.all("div") if item.get("class") == "plotly-graph-div"]
+
+
+def test_a_pruner_by_dotted_path_is_not_imported(tmp_path: Path, home: Home) -> None:
+    text = home.study.read_text(encoding="utf-8").replace("pruner: none", "pruner: nowhere.to.be.Found")
+    assert "nowhere.to.be" in text
+    home.study.write_text(text, encoding="utf-8")
+    assert "Learning curves: score" in page_of(home).headings
+
+
+def test_write_puts_the_page_into_the_home_or_where_it_is_asked(home: Home, tmp_path: Path) -> None:
+    assert report.write(home) == home.report
+    assert home.report.read_text(encoding="utf-8").startswith("<!doctype html>")
+    elsewhere = tmp_path / "new" / "page.html"
+    assert report.write(home, elsewhere) == elsewhere
+    assert [path.name for path in elsewhere.parent.iterdir()] == ["page.html"]
+    assert elsewhere.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_report_that_fails_leaves_the_old_one(home: Home) -> None:
+    home.report.write_text("old", encoding="utf-8")
+    (home.events / "events.jsonl").write_text("not JSON\n", encoding="utf-8")
+    with pytest.raises(RequestError, match="must be JSON"):
+        report.write(home)
+    assert home.report.read_text(encoding="utf-8") == "old"
+    assert not list(home.path.glob(".report-*"))
+
+
+def test_a_folder_that_is_no_home_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="has none"):
+        report.write(Home(tmp_path / "nowhere"), tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_causes_are_counted_with_the_trials_they_ended(home: Home) -> None:
+    text = re.sub(r"\s+", " ", page_of(home).text)
+    ends = text[text.index("How trials ended") :]
+    assert "done-140, 4, 5, 6, 7, ..." in ends  # end, cause, count, numbers
+    assert "diedloss is nan12" in ends
+    assert "lostValueError: a bugTraceback in train ValueError: a bug13" in ends
