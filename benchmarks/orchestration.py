@@ -7,7 +7,9 @@ Each arm runs in a process of its own and a fresh folder, on as many workers, fr
     ours         hpo search
     stock        function trainable, OptunaSearch, ASHAScheduler, MLflowLoggerCallback on sqlite
     stock-reuse  the same with reuse_actors=True, the strong arm
-It prints markdown for RESULTS.md. Wall time is that of the process, start-up included. Run it on a quiet machine.
+It prints markdown for RESULTS.md. Wall time is that of the process, start-up included. A trial of one number and one
+set of parameters gives the same values in every arm; the order of completion changes what is sampled, and so what an
+epoch costs: read epochs a minute beside ms/epoch, and repeat. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -186,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--target", type=float, default=100.0, help="nll in nats to time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for one run")
-    parser.add_argument("--keep", type=Path, help="an empty folder that keeps what the runs leave")
+    parser.add_argument("--keep", type=Path, help="a new folder that keeps what the runs leave")
     options = parser.parse_args(arguments)
     print(machine.line())
     with _folder(options.keep) as folder:
@@ -221,4 +223,7 @@ def _shown(value: float | None, form: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except processes.RunFailed as error:
+        sys.exit(str(error))
