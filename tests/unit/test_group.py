@@ -165,7 +165,7 @@ def test_a_trial_whose_worker_went_away_is_placed_again_until_its_tries_are_used
 
 
 def test_draining_ends_groups_with_checkpoints_and_the_next_run_goes_on(home: Home) -> None:
-    request = study("slow_curve", budget={"trials": 1, "epochs": 60}, pruner="none")
+    request = study("slow_curve", budget={"trials": 1, "epochs": 120}, pruner="none")
     server = serve(request, home)
     group = crew(server, "g")
     assert group is not None
@@ -185,7 +185,7 @@ def test_draining_ends_groups_with_checkpoints_and_the_next_run_goes_on(home: Ho
     later.close_group("h", failed=False)
     finish(later)
     status = later.close()
-    assert (status["done"], status["repeated"], status["epochs"]) == (1, 0, 60)
+    assert (status["done"], status["repeated"], status["epochs"]) == (1, 0, 120)
 
 
 def test_a_training_that_returns_early_is_done_with_its_last_value(home: Home) -> None:
