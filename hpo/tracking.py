@@ -1,0 +1,248 @@
+"""MLflow, kept up to date with the event log of a home, live or later.
+
+A thread of the driver tails the log from a saved offset. Live writing, an outage, a resumed search and `hpo sync` are
+all `Mirror.catch_up`: read what is new, write it, save the offset. A failure anywhere drops what was known of MLflow
+and begins again at the saved offset; the timestamps are the events' own, so writing twice leaves one point. A trial
+that begins and ends between two looks at the log costs three calls, four with a sample sheet.
+
+MLflow is imported when the first record is there, not before: by then the search runs, and nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+
+from hpo import parts
+from hpo.errors import HpoError
+from hpo.event_log import EventLog
+from hpo.home import Home
+from hpo.mirror import Ending, Position, fold, identity_of, milliseconds
+from hpo.mlflow_runs import SERVER_SETTINGS, STATUS_OF_ENDING, Connect, GivenUp, Runs, Tally, connect
+from hpo.study import Study
+from hpo.surroundings import environment, only_writer, silence, step_back
+
+FLUSH_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0  # between two tries while MLflow does not answer
+
+
+class Tracker:
+    """Mirrors a search to MLflow while it runs: `start`, then `end` once the log is complete.
+
+    It never raises for MLflow's sake and never makes the search wait. error: the last failure, "" while all is well.
+    """
+
+    def __init__(self, study: Study, home: Home, *, connect: Connect = connect) -> None:
+        self._mirror = Mirror(study, home, live=True, connect=connect)
+        self._thread = threading.Thread(target=self._run, name="hpo-tracking", daemon=True)
+        self._wake = threading.Event()
+        self._ending: Ending | None = None
+        self.error = ""
+
+    @property
+    def calls(self) -> int:
+        """How many calls MLflow has been sent, failed ones included."""
+        return self._mirror.tally.calls
+
+    @property
+    def refused(self) -> int:
+        """How many writes MLflow refused for good, such as those to a run that somebody deleted."""
+        return self._mirror.tally.refused
+
+    def start(self) -> None:
+        """Begin to tail the event log; returns at once."""
+        self._thread.start()
+
+    def end(self, ending: Ending, *, timeout: float) -> int:
+        """Write the rest, close the runs, and return how many records MLflow lacks, after `timeout` seconds at most.
+
+        Call it once, when nothing more is appended to the log. Trials without an end are closed as interrupted, and
+        opened again when they go on. What is lacking, the ending included, is left for `sync`. MLflow's first failure
+        from here on is the last: nobody waits for a server that is down.
+        """
+        self._ending = ending
+        self._wake.set()
+        self._thread.join(timeout)
+        return self._mirror.give_up(ending)
+
+    def _run(self) -> None:
+        step_back()
+        pause = FLUSH_SECONDS
+        with self._mirror:
+            while True:
+                ending = self._ending  # taken first: what was appended before it was set is in the log by now
+                try:
+                    if ending is None:
+                        self._mirror.catch_up()
+                    else:
+                        self._mirror.finish(ending)
+                    self.error, pause = "", FLUSH_SECONDS
+                except Exception as error:  # whatever happens here, the search goes on
+                    self.error, pause = _first_line(error), min(2 * pause, LONGEST_PAUSE_SECONDS)
+                if ending is not None:
+                    return
+                self._wake.wait(pause)
+
+
+def sync(study: Study, home: Home, *, connect: Connect = connect) -> int:
+    """Bring MLflow up to date with the event log and return how many records were written.
+
+    Raises HpoError where MLflow does not take them, RequestError while a search writes them itself.
+    """
+    with Mirror(study, home, live=False, connect=connect) as mirror:
+        try:
+            return mirror.finish()
+        except HpoError:
+            raise
+        except Exception as error:
+            raise HpoError(
+                f"MLflow must take what is written to it; {mirror.shown_uri} did not: {_first_line(error)}. "
+                f"See that it runs and that `tracking` in {home.study} names it, then: hpo sync {home.path}"
+            ) from error
+
+
+class Mirror:
+    """The event log of one home, followed into MLflow. A context for one thread; another may call `give_up` alone.
+
+    live: a search is running, so runs are opened again when it goes on.
+    """
+
+    def __init__(self, study: Study, home: Home, *, live: bool, connect: Connect = connect) -> None:
+        self._study, self._home, self._live, self._connect = study, home, live, connect
+        self._objective = parts.objective_of(study)
+        self._uri = study.tracking or f"sqlite:///{home.mlflow_db}"
+        self.shown_uri = re.sub(r"//[^/@]*@", "//", self._uri)  # without a password
+        self.tally = Tally()
+        self._log = EventLog(home)
+        self._position = Position.load(home.tracking_offset)
+        if live:
+            self._position.ending = None
+        self._runs: Runs | None = None
+        self._scope = contextlib.ExitStack()
+        self._prepared = self._finished = False
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._scope.close()
+
+    def catch_up(self, *, check: bool = False) -> int:
+        """Write all that the log holds beyond the saved offset, and return how many records that was.
+
+        check: see first that MLflow still has the runs of what was written, even if nothing is new.
+        """
+        written = 0
+        try:
+            if check and self._position.identity:
+                self._align(self._reach())
+            while True:
+                records, offset = self._log.read(self._position.offset)
+                if not records:
+                    return written
+                if not self._position.identity:
+                    self._position.identity = identity_of(records[0])
+                    self._position.began_ms = milliseconds(records[0].time)
+                runs = self._reach()
+                if not self._align(runs):
+                    continue
+                chunk = fold(
+                    records,
+                    position=self._position,
+                    offset=offset,
+                    objective=self._objective.metric,
+                    direction=self._objective.direction,
+                )
+                runs.write(chunk, home=self._home, live=self._live)
+                self._save(chunk.position)
+                written += len(records)
+        except Exception:
+            self._runs = None
+            raise
+
+    def finish(self, ending: Ending | None = None) -> int:
+        """Catch up, then close the study's run and those of trials that stopped half-way; return what that wrote.
+
+        ending: how the search ended; None takes what is known of it, or else interrupted.
+        """
+        written = self.catch_up(check=True)
+        if self._position.identity:  # else no trial ever began, and there is no run
+            try:
+                runs = self._reach()
+                kept = ending or self._position.ending or runs.ending
+                known: Ending = next((word for word in STATUS_OF_ENDING if word == kept), "interrupted")
+                for number, trial in self._position.trials.items():
+                    runs.interrupt_trial(number, time_ms=milliseconds(trial.last_time))
+                runs.end_study(known, time_ms=self._position.last_ms)
+                self._position.ending = None
+                self._save(self._position)
+            except Exception:
+                self._runs = None
+                raise
+        self._finished = True
+        return written
+
+    def give_up(self, ending: Ending) -> int:
+        """Let nothing more be written from here on, and return how many records MLflow lacks.
+
+        Where it lacks no more than the ending that is 1; the ending is kept for `sync`.
+        """
+        with self._guard:
+            self.tally.given_up = True
+        if self._finished:
+            return 0
+        with contextlib.suppress(HpoError, OSError):
+            position = Position.load(self._home.tracking_offset)
+            lacking = len(self._log.read(position.offset)[0])
+            position.ending = ending
+            position.save(self._home.tracking_offset)
+            return max(1, lacking)
+        return 1
+
+    def _align(self, runs: Runs) -> bool:
+        """Whether the offset belongs to the study's run that MLflow has; if not, the log is written from its start.
+
+        It does not after a change of `tracking`, with a new database, or when the file of the offset was lost.
+        """
+        if self._position.parent == runs.study_run:
+            return True
+        self._position = self._position.anew(parent=runs.study_run)
+        return False
+
+    def _reach(self) -> Runs:
+        """Return the runs; all are looked for, unless they are known already."""
+        if self._runs is None:
+            if not self._prepared:
+                self._prepare()
+            self._runs = Runs.find(
+                self._connect(self._uri),
+                study=self._study,
+                home=self._home,
+                position=self._position,
+                tally=self.tally,
+            )
+        return self._runs
+
+    def _prepare(self) -> None:
+        """Take what is held until the mirror is left: the right to write, settings for a server, and silence."""
+        self._scope.enter_context(only_writer(self._home))
+        if not self._uri.startswith("sqlite"):
+            self._scope.enter_context(environment(SERVER_SETTINGS))
+        import mlflow  # noqa: F401  it sets up log handlers, which are then kept silent
+
+        self._scope.enter_context(silence())
+        self._prepared = True
+
+    def _save(self, position: Position) -> None:
+        with self._guard:
+            if self.tally.given_up:
+                raise GivenUp
+            position.save(self._home.tracking_offset)
+            self._position = position
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
