@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from hpo import parts
 from hpo.errors import RequestError, SearchFailed
 from hpo.home import Home, second_driver
+from hpo.pruning import make_pruner
+from hpo.samplers import make_sampler
 from hpo.study import Study, read_yaml
 from hpo.tracking import Tracker
 
@@ -80,6 +82,8 @@ def search(
         check_same_study(study, place)
     _wait_for_holder(place)
     direction = parts.check(study).direction
+    make_pruner(study.pruner, epochs=study.budget.epochs)
+    make_sampler(study.sampler, space=parts.space_of(study), seed=study.seed)
     place.path.mkdir(parents=True, exist_ok=True)
     study.save(place.study)
     tracker = Tracker(study, place)
