@@ -43,6 +43,7 @@ def written(text: str, *, base: Space | None = None) -> Space:
         ("adam", "adam"),
         ("true", True),
         ("7", 7),
+        ("'7'", 7),
     ],
 )
 def test_an_entry_on_its_own(text: str, entry: Entry) -> None:
