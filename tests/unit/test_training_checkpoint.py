@@ -56,7 +56,7 @@ def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path) 
 def test_another_version_is_refused(tmp_path: Path) -> None:
     text = json.dumps({"version": checkpoint.VERSION + 1})
     checkpoint.write_tensors(tmp_path / checkpoint.FILE, TENSORS, metadata={"state": text})
-    with pytest.raises(ValueError, match="must have version 1, and .* has 2"):
+    with pytest.raises(ValueError, match=r"must have version 1, and .* has 2"):
         checkpoint.read_checkpoint(tmp_path)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainables.training.optim import NAMES, PlayerOptimizer
-from trainables.training.params import Params, ParameterValue, UnreadParameters
+from trainables.training.params import ParameterValue, Params, UnreadParameters
 
 OWN: dict[str, dict[str, ParameterValue]] = {
     "sgd": {"momentum": 0.9},
