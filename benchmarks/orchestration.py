@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -223,6 +224,7 @@ def _shown(value: float | None, form: str) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception it passes the clean-up on its way out
     try:
         main()
     except processes.RunFailed as error:

@@ -46,7 +46,8 @@ def run(command: Sequence[str], *, folder: Path, timeout: float) -> Clock:
     """Run the command in this folder to its end, with its output in `log.txt` there; raise RunFailed if it fails."""
     mark = uuid.uuid4().hex
     # A socket's path must stay short, so Ray's folder lies directly in the run's.
-    environment = os.environ | _ENVIRONMENT | {_MARK: mark, "RAY_TMPDIR": str(folder / "r")}
+    own = {_MARK: mark, "RAY_TMPDIR": str(folder / "r"), "TMPDIR": str(folder)}
+    environment = os.environ | _ENVIRONMENT | own
     log = folder / "log.txt"
     began = time.time()
     with log.open("wb") as output:
