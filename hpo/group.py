@@ -28,6 +28,7 @@ from trainables.training.loop import Trainer, constraints
 
 NEWS_SECONDS = 2.0  # a slot trains at most so long before the server hears of it
 RESULT_SECONDS = 5.0  # how often Tune hears that the group lives
+EPOCH_SECONDS = "epoch_seconds"  # the metric beside the trainer's own: training and measuring of one epoch
 LIFE_SECONDS = 60.0  # `trials_per_group: auto`: after this long a group takes no new trial
 
 # (message number, events, slot to its trial or None, whether free slots want one) -> the server's reply
@@ -120,13 +121,15 @@ class Crew:
         assert trainer is not None
         last = trainer.step + 1 == trainer.epochs
         wanted = last or trainer.step + 1 in self._measure_at
+        began = time.monotonic()
         progress = trainer.advance(measure=[self._objective] if wanted else [])
+        seconds = time.monotonic() - began
         member.value = progress.metrics.get(self._objective, member.value if progress.ended else None)
         event = Event(
             trial=member.placement.trial,
             step=progress.step,
             time=time.time(),
-            metrics=dict(progress.metrics),
+            metrics=dict(progress.metrics) if progress.ended else {**progress.metrics, EPOCH_SECONDS: seconds},
             value=member.value,
         )
         if progress.cause is not None:

@@ -1,0 +1,112 @@
+"""Real kills under Ray: driver, worker, server, and signals; then the same command, and exact totals."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from searches import SMALL, Search, assert_exact, hpo
+
+TRIALS, EPOCHS, CHECKPOINT_SECONDS, WORKERS = 6, 60, 1.0, 2
+STUDY: dict[str, Any] = SMALL | {
+    "budget": {"trials": TRIALS, "epochs": EPOCHS},
+    # One structure, so that an epoch takes about as long in every trial.
+    "space": {"base": "vae", "width": 256, "depth": 2, "batch_size": 64},
+    "pruner": "none",
+    "resources": {"workers": WORKERS, "checkpoint_seconds": CHECKPOINT_SECONDS},
+}
+
+
+def underway(search: Search) -> bool:
+    """Both workers are in the middle of a trial: at least one has ended, each has reported lately."""
+    events = search.events()
+    running = {event.trial for event in events} - {event.trial for event in events if event.end}
+    return any(event.end for event in events) and len(running) >= WORKERS
+
+
+def assert_little_repeated(search: Search, found: dict[str, Any], *, kills: int) -> None:
+    """At most one checkpoint interval a running trial was trained again: the epochs that fit into it, and one."""
+    times: dict[int, list[float]] = {}
+    for event in search.events():
+        times.setdefault(event.trial, []).append(event.time)
+    steps = [later - earlier for trial in times.values() for earlier, later in itertools.pairwise(trial)]
+    fastest = sorted(steps)[len(steps) // 20]
+    bound = kills * (CHECKPOINT_SECONDS / max(fastest, 1e-3) + 1)
+    assert found["epochs_repeated"] <= bound, (found["epochs_repeated"], bound)
+
+
+def test_a_killed_driver_resumes_with_exact_totals(tmp_path: Path) -> None:
+    search = Search(tmp_path, STUDY)
+    search.wait_for(lambda: underway(search), what="two trials underway")
+    search.kill()
+    ended = {event.trial for event in search.events() if event.end}
+    search.start()
+    assert search.finish() == 0, search.output
+    found = assert_exact(search, trials=TRIALS, epochs=EPOCHS)
+    assert_little_repeated(search, found, kills=WORKERS)
+    placements = Counter(start.trial for start in search.starts())
+    assert all(placements[trial] == 1 for trial in ended), "what had ended was trained again"
+    assert sum(placements.values()) == TRIALS + WORKERS
+    _assert_runs_closed(search)
+
+
+@pytest.mark.parametrize("title", ["ray::Group", "ray::StudyServer"])
+def test_a_killed_worker_or_server_is_survived_by_the_search(tmp_path: Path, title: str) -> None:
+    search = Search(tmp_path, STUDY)
+    search.wait_for(lambda: underway(search), what="two trials underway")
+    process = search.wait_for(lambda: search.worker(title), what=title)
+    process.kill()
+    assert search.finish() == 0, search.output
+    found = assert_exact(search, trials=TRIALS, epochs=EPOCHS)
+    placements = sum(Counter(start.trial for start in search.starts()).values())
+    if title == "ray::Group":
+        assert placements == TRIALS + 1
+        assert_little_repeated(search, found, kills=1)
+    else:
+        assert placements == TRIALS, "the groups went on"
+        assert found["epochs_repeated"] == 0
+    _assert_runs_closed(search)
+
+
+def test_ctrl_c_and_sigterm_drain_and_the_printed_command_goes_on(tmp_path: Path) -> None:
+    search = Search(tmp_path, STUDY)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        seen = len(search.events())
+        search.wait_for(lambda seen=seen: underway(search) and len(search.events()) > seen + 10, what="epochs")
+        search.process.send_signal(number)
+        assert search.finish(seconds=60) == 130, search.output
+        assert "hpo search study.yaml --home home" in search.output
+        assert _statuses(search)["RUNNING"] == 0
+        search.start()
+    assert search.finish() == 0, search.output
+    found = assert_exact(search, trials=TRIALS, epochs=EPOCHS)
+    assert found["epochs_repeated"] == 0, "a drained trial goes on exactly where it was"
+    _assert_runs_closed(search)
+
+
+def test_a_second_driver_is_refused_and_the_first_is_named(tmp_path: Path) -> None:
+    search = Search(tmp_path, STUDY)
+    search.wait_for(search.events, what="first event")
+    second = hpo("search", "study.yaml", "--home", "home", folder=tmp_path)
+    assert second.returncode == 2
+    assert "is held by process" in second.stderr
+    search.process.send_signal(signal.SIGINT)
+    assert search.finish(seconds=60) == 130, search.output
+
+
+def _statuses(search: Search) -> Counter[str]:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{search.home.mlflow_db}")
+    experiment = client.get_experiment_by_name("small")
+    return Counter(run.info.status for run in client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def _assert_runs_closed(search: Search) -> None:
+    statuses = _statuses(search)
+    assert statuses["RUNNING"] == 0
+    assert sum(statuses.values()) == TRIALS + 1, "one run a trial, and the study's own"
