@@ -124,6 +124,13 @@ def test_clipping_bounds_the_step_and_the_norm_is_the_one_before() -> None:
     assert float(optimizer.gradient_norm()) == pytest.approx(float(norm), rel=1e-12)
 
 
+def test_a_gradient_below_the_clip_is_left_alone() -> None:
+    weights, plain = start(), start()
+    run(weights, bowl, 5, optimizer="sgd", lr=1e-3, clip=1e9)
+    run(plain, bowl, 5, optimizer="sgd", lr=1e-3)
+    assert apart(weights, plain) == 0.0
+
+
 def lasso(l1: float) -> tuple[Callable[[list[Tensor]], Tensor], Tensor, Tensor]:
     """Least squares on 20 orthogonal columns, 3 of them true: the exact lasso is a soft threshold of X^T y."""
     generator = torch.Generator().manual_seed(1)

@@ -52,6 +52,12 @@ def test_a_player_reads_its_own_before_the_common_one() -> None:
     params.check_all_read()
 
 
+def test_a_common_parameter_that_every_player_replaces_stays_unread() -> None:
+    params = Params({"lr": 1e-3, "discriminator.lr": 4e-3})
+    params.for_player("discriminator").number("lr")
+    assert params.unread() == ("lr",)
+
+
 def test_a_parameter_of_an_unknown_player_stays_unread() -> None:
     params = Params({"lr": 1e-3, "critic.lr": 4e-3})
     params.for_player("discriminator").number("lr")

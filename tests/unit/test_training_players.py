@@ -101,7 +101,7 @@ def test_each_player_reports_under_its_name_with_its_own_rate() -> None:
 
 
 def test_each_player_moves_by_its_own_optimizer_alone() -> None:
-    training = build(**{"generator.optimizer": "sgd", "generator.lr": 1e-30})
+    training = build(**{"generator.optimizer": "sgd", "lr": 1e-30})
     before = [weights(training, player) for player in TinyGan.players]
     training.advance()
     after = [weights(training, player) for player in TinyGan.players]

@@ -87,17 +87,18 @@ def test_a_floor_that_is_missing_is_named(name: str) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_plateau_equals_torchs(seed: int) -> None:
     opt = optimizer()
-    theirs = lr_scheduler.ReduceLROnPlateau(opt, factor=0.3, patience=3)
-    params = Params({"schedule": "plateau", "plateau_factor": 0.3, "plateau_patience": 0.03})
+    theirs = lr_scheduler.ReduceLROnPlateau(opt, factor=0.5, patience=3)
+    params = Params({"schedule": "plateau", "plateau_factor": 0.5, "plateau_patience": 0.03})
     plateau = schedules.plateau_from_params(params, epochs=STEPS)
     assert plateau is not None
     draw = random.Random(seed)
     for epoch in range(STEPS):
-        value = 100.0 * math.exp(-epoch / 20) + draw.uniform(0.0, 5.0)
+        # Noise first, then a creep that stays below the threshold.
+        value = 100.0 * math.exp(-epoch / 20) + draw.uniform(0.0, 5.0) if epoch < 80 else 1e-3 * (1 - 5e-5 * epoch)
         theirs.step(value)
         plateau.see(value)
         assert LR * plateau.scale == pytest.approx(opt.param_groups[0]["lr"], rel=1e-12)
-    assert plateau.scale < 0.1, "the sequence must make it act, or this shows nothing"
+    assert plateau.scale < 0.3, "the sequence must make it act, or this shows nothing"
 
 
 def test_plateau_goes_on_from_its_state() -> None:

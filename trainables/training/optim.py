@@ -42,6 +42,7 @@ class PlayerOptimizer:
         if self.lr <= 0.0:
             raise ValueError(f"lr must be above 0, and it is {self.lr}: correct it in the space")
         self._norm: Tensor | None = None
+        self._scratch: list[tuple[Tensor, Tensor]] = []
         self._optimizer = _build(self.name, self.parameters, params, lr=self.lr, penalties=self.penalties)
 
     def clear(self) -> None:
@@ -57,7 +58,7 @@ class PlayerOptimizer:
         self._optimizer.param_groups[0]["lr"] = lr
         self._optimizer.step()
         if penalties.l1 > 0.0:
-            soft_threshold(self.parameters, self._thresholds(lr * penalties.l1))
+            self._shrink(lr * penalties.l1)
 
     def gradient_norm(self) -> Tensor:
         """The Euclidean norm of the last step's gradient before clipping, 0-dim."""
@@ -95,18 +96,28 @@ class PlayerOptimizer:
             # clone: what was read from a file may lie unaligned, which slows kernels and may change their sums.
             self._optimizer.state[self.parameters[int(index)]][key] = value.clone()
 
-    def _thresholds(self, strength: float) -> list[Tensor] | float:
-        """strength / den, with den the denominator of the step just made."""
-        if self.name == "sgd":
-            return strength
+    def _shrink(self, strength: float) -> None:
+        """The proximal step of L1 with threshold strength / den, den being the denominator of the step just made."""
+        if not self._scratch:
+            self._scratch = [(torch.empty_like(p), torch.empty_like(p)) for p in self.parameters]
+        for parameter, (threshold, scratch) in zip(self.parameters, self._scratch, strict=True):
+            self._threshold(self._optimizer.state[parameter], strength, out=threshold)
+            soft_threshold(parameter, threshold, scratch=scratch)
+
+    def _threshold(self, state: Mapping[str, Tensor], strength: float, *, out: Tensor) -> None:
+        """strength / den for one parameter, in as few passes over memory as it takes."""
         group = self._optimizer.param_groups[0]
-        states = [self._optimizer.state[parameter] for parameter in self.parameters]
-        if self.name == "adamax":
-            return [strength / state["exp_inf"] for state in states]
-        if self.name == "rmsprop":
-            return [strength / state["square_avg"].sqrt().add_(group["eps"]) for state in states]
-        correction = 1.0 - group["betas"][1] ** float(states[0]["step"])
-        return [strength / (state["exp_avg_sq"] / correction).sqrt_().add_(group["eps"]) for state in states]
+        if self.name == "sgd":
+            out.fill_(strength)
+        elif self.name == "adamax":
+            torch.reciprocal(state["exp_inf"], out=out).mul_(strength)
+        elif self.name == "rmsprop":
+            torch.sqrt(state["square_avg"], out=out).add_(group["eps"]).reciprocal_().mul_(strength)
+        else:
+            # sqrt(v / c) + eps, both sides times sqrt(c): the bias correction c then costs no pass of its own. It stays
+            # a tensor, since on a GPU reading the step would wait for the device.
+            root = (1.0 - group["betas"][1] ** state["step"].double()).sqrt()
+            torch.sqrt(state["exp_avg_sq"], out=out).add_(group["eps"] * root).reciprocal_().mul_(strength * root)
 
 
 def _norm(gradients: list[Tensor]) -> Tensor:

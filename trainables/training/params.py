@@ -50,8 +50,7 @@ class Params(Mapping[str, ParameterValue]):
     def __getitem__(self, name: str) -> ParameterValue:
         key = self._key(name)
         value = self._values[key]
-        # The common parameter counts as read by a player that has its own: every player may have one of its own.
-        self._read.update({key, name} & self._values.keys())
+        self._read.add(key)
         return value
 
     def __contains__(self, name: object) -> bool:
