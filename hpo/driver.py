@@ -59,10 +59,10 @@ class Shares:
 def run(study: Study, home: Home, *, direction: str, address: str | None, on_status: OnStatus | None) -> Outcome:
     """Search until the budget is used, the study stops, or a signal drains it."""
     stop = threading.Event()
-    with _signals(stop), _cluster(study, address) as shares:
+    with _signals(stop), _cluster(study, address) as given:
         name = f"hpo-{uuid.uuid4().hex[:8]}"
-        server = _start_server(study, home, name=name, direction=direction, workers=shares.workers)
-        experiment = _Experiment(study, server, shares=shares, name=name)
+        server = _start_server(study, home, name=name, direction=direction, workers=given.workers)
+        experiment = _Experiment(study, server, shares=given, name=name)
         drained = _watch(experiment, server, stop, on_status or (lambda status: None))
         status: dict[str, Any] = server.call("close")
         server.end()
@@ -184,7 +184,7 @@ def _cluster(study: Study, address: str | None) -> Iterator[Shares]:
         for number, handler in handlers.items():  # ray.init takes SIGTERM for itself
             signal.signal(number, handler)
     try:
-        yield _shares(study, ray.cluster_resources())
+        yield shares(study, ray.cluster_resources())
     finally:
         if ours:
             ray.shutdown()
@@ -197,7 +197,7 @@ def _local_cpus(study: Study) -> int:
     return here if asked == "auto" else max(here, asked * study.resources.cpus_per_worker)
 
 
-def _shares(study: Study, cluster: Mapping[str, float]) -> Shares:
+def shares(study: Study, cluster: Mapping[str, float]) -> Shares:
     """Return the workers that the cluster holds, never more than there are trials."""
     resources = study.resources
     cpus = resources.cpus_per_worker

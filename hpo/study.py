@@ -159,7 +159,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 # Keys of the design that this release refuses by name: key -> (what is accepted until then, the test of it).
-_UNBUILT: dict[str, tuple[str, Callable[[Any], bool]]] = {
+UNBUILT: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "constraints": ("an empty list", lambda value: value == []),
     "fuse": ("1", lambda value: value == 1),
     "ledger": ("null, a journal in the home", lambda value: value is None),
@@ -169,7 +169,7 @@ _UNBUILT: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def _refuse_unbuilt(study: Study) -> None:
-    for key, (accepted, test) in _UNBUILT.items():
+    for key, (accepted, test) in UNBUILT.items():
         value = getattr(study, key)
         if not test(value):
             raise NotBuilt(f"{key}: this release takes {accepted}; {value!r} came. The feature is not built yet: "
