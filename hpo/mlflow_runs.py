@@ -118,21 +118,22 @@ class Runs:
         self._close(self._parent, end=ending, status=STATUS_OF_ENDING[ending], time_ms=time_ms)
 
     def _write_trial(self, batch: Batch, home: Home, live: bool) -> None:
-        run = self._trials.get(batch.trial)
+        run, tags = self._trials.get(batch.trial), batch.tags
         if run is None:
             made = self._client.create_run(
                 self._experiment,
                 start_time=batch.start_time_ms,
-                tags={"mlflow.parentRunId": self._parent.id, "hpo.trial": str(batch.trial)},
+                tags={"mlflow.parentRunId": self._parent.id, "hpo.trial": str(batch.trial)} | tags,
                 run_name=f"trial-{batch.trial:06d}",
             )
-            run = self._trials[batch.trial] = _Run(made.info.run_id, "RUNNING")
+            run, tags = self._trials.setdefault(batch.trial, _Run(made.info.run_id, "RUNNING")), {}
         with self._refusable():
             if live and batch.started and batch.end is None and run.status != "RUNNING":
                 self._reopen(run)
-            points, params, tags = _metrics(batch.points.values()), _params(batch.params), _tags(batch.tags)
-            if points or params or tags:
-                self._client.log_batch(run.id, metrics=points, params=params, tags=tags)
+            if batch.points or batch.params or tags:
+                self._client.log_batch(
+                    run.id, metrics=_metrics(batch.points.values()), params=_params(batch.params), tags=_tags(tags)
+                )
             self._attach(run, batch, home)
             if batch.end is not None:
                 run.status = STATUS_OF_END[batch.end]
