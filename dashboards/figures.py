@@ -77,14 +77,13 @@ def history(trials: pd.DataFrame, *, objective: Objective) -> go.Figure:
     _rug(figure, dead)
     figure.update_xaxes(title="trial number")
     focus = done["value"] if len(done) else shown["value"]
-    _value_axis(figure, shown["value"], _axis_title(objective), direction=objective.direction, focus=focus)
-    outside = _outside(figure, shown["value"])
+    beyond = _value_axis(figure, shown["value"], _axis_title(objective), direction=objective.direction, focus=focus)
     text = (
         f"Each mark is one trial: {len(done)} done, {len(shown) - len(done)} pruned at the value they had when they "
         f"were stopped, so after a shorter training. {len(dead)} that died or were lost are marked along the bottom. "
         "The line is the best done trial so far."
     )
-    return _explained(figure, text + _outside_text(outside))
+    return _explained(figure, text + _beyond(beyond))
 
 
 def learning_curves(
@@ -122,8 +121,12 @@ def learning_curves(
         figure.add_trace(_line(rows["step"], rows["value"], numbers=rows["trial"], total=0, name=f"best: trial {best}",
                                line={"color": BLACK, "width": 3}, mode="lines+markers"))  # fmt: skip
     figure.update_xaxes(title="finished epochs", range=[0, epochs * 1.02])
-    label = _axis_title(objective) if metric == objective.metric else _escape(metric)
-    _value_axis(figure, points["value"], label, direction=objective.direction, focus=points["value"])
+    known = metric == objective.metric
+    done = points[points["end"] == "done"]["value"]
+    beyond = _value_axis(
+        figure, points["value"], _axis_title(objective) if known else _escape(metric),
+        direction=objective.direction if known else None, focus=done if len(done) else points["value"],
+    )  # fmt: skip
     count = points["trial"].nunique()
     text = (
         f"One line for each of {count} trials; a triangle is where one was pruned, a cross where one died, a diamond "
@@ -131,7 +134,7 @@ def learning_curves(
     )
     if 0 < len(rungs) <= MAX_RUNGS:
         text += " The dotted lines are the rungs, where the pruner decides."
-    return _explained(figure, text + _outside_text(_outside(figure, points["value"])))
+    return _explained(figure, text + _beyond(beyond))
 
 
 def parallel_coordinates(trials: pd.DataFrame, *, axes: Sequence[Axis], objective: Objective) -> go.Figure:
@@ -341,41 +344,45 @@ def _best_number(trials: pd.DataFrame, objective: Objective) -> int | None:
     return int(done.loc[row, "number"])
 
 
-def _robust(values: pd.Series, direction: str) -> tuple[float, float]:
-    """Return the range from the best value to the one that nine in ten reach: a few bad ones would flatten the rest."""
+def _robust(values: pd.Series, direction: str | None) -> tuple[float, float]:
+    """Return the range from the best value to the one that nine in ten reach: a few bad ones would flatten the rest.
+
+    Without a direction one in twenty may lie beyond on either side.
+    """
     low, high = float(values.min()), float(values.max())
     if len(values) >= 10:
-        if direction == "minimize":
-            high = float(values.quantile(0.9))
-        else:
-            low = float(values.quantile(0.1))
+        low = low if direction == "minimize" else _quantile(values, 0.1 if direction else 0.05)
+        high = high if direction == "maximize" else _quantile(values, 0.9 if direction else 0.95)
     return low, high
 
 
-def _value_axis(figure: go.Figure, values: pd.Series, label: str, *, direction: str, focus: pd.Series) -> None:
-    """Set the y axis: log where the values are positive and far apart, else cut to where nine in ten of them lie.
+def _quantile(values: pd.Series, share: float) -> float:
+    """Return one of the values, the inner neighbor: a mean with an extreme outlier would be an outlier itself."""
+    return float(values.quantile(share, interpolation="higher" if share < 0.5 else "lower"))
 
-    focus: values of which nearly all must be inside, such as those of done trials.
+
+def _value_axis(figure: go.Figure, values: pd.Series, label: str, *, direction: str | None, focus: pd.Series) -> int:
+    """Set the y axis so that the best and nearly all of `focus` are told apart; return how many values lie beyond it.
+
+    Log where these are positive and far apart. A few values far out, as of trials that exploded, do not set the scale.
     """
     figure.update_layout(yaxis={"title": {"text": label}})
     if not len(values):
-        return
-    low, high = float(values.min()), float(values.max())
-    if low > 0 and high / low > _WIDE_RATIO:
-        figure.update_layout(yaxis={"type": "log", "dtick": 1 if high / low > 1e3 else None})
-        return
+        return 0
     near, far = _robust(values, direction)
-    near = min(near, float(focus.quantile(0.02, interpolation="higher")))
-    far = max(far, float(focus.quantile(0.98, interpolation="lower")))
-    if (high - low) > 3 * (far - near) > 0:
-        pad = 0.08 * (far - near)
-        figure.update_layout(yaxis={"range": [near - pad, far + pad]})
+    near = min(near, _quantile(focus, 0.02))
+    far = max(far, _quantile(focus, 0.98))
+    is_log = near > 0 and far / near > _WIDE_RATIO
+    if is_log:
+        figure.update_layout(yaxis={"type": "log", "dtick": 1 if far / near > 1e3 else None})
+        near, far = math.log10(near), math.log10(far)
+        values = values.map(lambda value: math.log10(value) if value > 0 else -math.inf)
+    if not float(values.max() - values.min()) > 3 * (far - near) > 0:
+        return 0
+    pad = 0.08 * (far - near)
+    figure.update_layout(yaxis={"range": [near - pad, far + pad]})
+    return int(((values < near - pad) | (values > far + pad)).sum())
 
 
-def _outside(figure: go.Figure, values: pd.Series) -> int:
-    limits = figure.layout.yaxis.range
-    return 0 if limits is None else int(((values < limits[0]) | (values > limits[1])).sum())
-
-
-def _outside_text(count: int) -> str:
+def _beyond(count: int) -> str:
     return f" Beyond the axis lie {count} more; double click to see all." if count else ""

@@ -193,10 +193,9 @@ def _figures(reading: Reading, summary: Summary) -> list[str]:
 def _each_epoch(curves: pd.DataFrame, objective: str) -> list[str]:
     """Return the metric to show beside an objective that is measured at less than half of the epochs; at most one."""
     counts = curves[~curves["metric"].str.fullmatch(r"(.*\.)?lr")]["metric"].value_counts()
-    most = int(counts.max()) if len(counts) else 0
-    often = sorted(str(name) for name, count in counts.items() if count == most and 2 * counts.get(objective, 0) < most)
-    ours = [name for name in often if name in plugins.names("metrics")]
-    return (ours or often)[:1]
+    often = [str(name) for name, count in counts.items() if count > 2 * counts.get(objective, 0)]
+    ours = set(plugins.names("metrics"))
+    return sorted(often, key=lambda name: (name not in ours, name != "loss", -counts[name], name))[:1]
 
 
 def _plot(figure: go.Figure, name: str, *, width: int = 0) -> str:

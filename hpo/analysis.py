@@ -227,8 +227,8 @@ def importances(source: Home | Reading) -> pd.DataFrame:
                           "trials": pd.Series(dtype=int)})  # fmt: skip
     count = len(reading.done)
     seen = Counter(name for trial in reading.done for name, kind in trial.distributions.items() if not kind.single())
-    varied = sorted(name for name, times in seen.items() if times >= MIN_DONE)
-    if count < MIN_DONE or not varied:
+    varied = [name for name, times in seen.items() if times >= MIN_DONE]
+    if not varied:
         return frame
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, _TOP_TRIALS / count))
     with warnings.catch_warnings():  # a condition that one trial meets alone: the share is rough, and said to be

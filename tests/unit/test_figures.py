@@ -85,10 +85,21 @@ def test_one_value_out_of_range_does_not_flatten_the_rest() -> None:
     assert "Beyond the axis lie 1 more" in figures.sentence(figure)
 
 
-def test_positive_values_far_apart_get_a_log_axis() -> None:
-    figure = figures.history(trials(("done", 0.01), ("done", 1.0), ("done", 100.0)), objective=LOW)
+def test_one_exploded_trial_gives_no_log_axis_either() -> None:
+    values = [*np.linspace(97, 180, 30), 4e6]
+    figure = figures.history(trials(*(("done", value) for value in values)), objective=LOW)
+    assert figure.layout.yaxis.type is None
+    assert figure.layout.yaxis.range[1] < 250
+
+
+def test_a_log_axis_is_cut_too_and_shows_the_best() -> None:
+    values = [1e-30, *np.geomspace(0.01, 100, 60)]
+    figure = figures.history(trials(*(("done", value) for value in values)), objective=HIGH)
     assert figure.layout.yaxis.type == "log"
-    assert figures.history(trials(("done", 1.0), ("done", 2.0)), objective=LOW).layout.yaxis.type is None
+    low, high = figure.layout.yaxis.range
+    assert -3 < low < -1
+    assert 2 < high < 3
+    assert "Beyond the axis lie" in figures.sentence(figure)
 
 
 CURVES = curves("nll", t0=[9.0, 6.0, 5.0], t1=[9.0, 8.0], t2=[7.0], t3=[8.0, 6.0, 4.0])
@@ -127,6 +138,18 @@ def test_rungs_are_vertical_lines_and_a_pruner_of_every_epoch_has_none() -> None
     assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(3, 3), (9, 9)]
     assert "rungs" in figures.sentence(figure)
     assert not figures.learning_curves(CURVES, ENDS, rungs=tuple(range(1, 27)), **options).layout.shapes
+
+
+def test_a_dead_trial_does_not_set_the_scale_of_a_metric_of_unknown_direction() -> None:
+    points = pd.concat(
+        [curves("elbo", t0=[-120.0, -110.0, -100.0] * 9, t3=[-115.0] * 27), curves("elbo", t2=[-4e7, -5e7])]
+    )
+    figure = figures.learning_curves(points, ENDS, metric="elbo", objective=LOW, epochs=27)
+    low, high = figure.layout.yaxis.range
+    assert -200 < low < -120
+    assert -100 < high < 0
+    assert "Beyond the axis lie 2 more" in figures.sentence(figure)
+    assert figure.layout.yaxis.title.text == "elbo"
 
 
 def test_a_metric_that_nobody_measured_gives_no_curve() -> None:
