@@ -47,7 +47,8 @@ def apart(left: list[Tensor], right: list[Tensor]) -> float:
     return max(float((a - b).detach().abs().max()) for a, b in zip(left, right, strict=True))
 
 
-def test_adam_equals_its_formula() -> None:
+@pytest.mark.parametrize("l1", [0.0, 2.0])
+def test_adam_equals_its_formula(l1: float) -> None:
     weights, plain = start(), [w.detach().clone() for w in start()]
     lr, b1, b2, eps = 0.05, 0.8, 0.99, 1e-8
     m, v = [torch.zeros_like(w) for w in plain], [torch.zeros_like(w) for w in plain]
@@ -56,8 +57,10 @@ def test_adam_equals_its_formula() -> None:
         gradients = torch.autograd.grad(bowl(leaves), leaves)
         for i, g in enumerate(gradients):
             m[i], v[i] = b1 * m[i] + (1 - b1) * g, b2 * v[i] + (1 - b2) * g * g
-            plain[i] = plain[i] - lr * (m[i] / (1 - b1**t)) / ((v[i] / (1 - b2**t)).sqrt() + eps)
-    run(weights, bowl, 50, optimizer="adam", lr=lr, beta1=b1, beta2=b2)
+            den = (v[i] / (1 - b2**t)).sqrt() + eps
+            moved = plain[i] - lr * (m[i] / (1 - b1**t)) / den
+            plain[i] = moved.sign() * (moved.abs() - lr * l1 / den).clamp_min(0.0)
+    run(weights, bowl, 50, optimizer="adam", lr=lr, beta1=b1, beta2=b2, l1=l1)
     assert apart(weights, plain) < 1e-13
 
 
