@@ -6,20 +6,18 @@ them is the ledger's business. Plain Optuna, no ray; the caller holds the home's
 
 from __future__ import annotations
 
-import contextlib
-from typing import Literal
-
 import optuna
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hpo.errors import RequestError
 from hpo.event_log import EventLog
 from hpo.home import Home
-from hpo.journal import Journal, LedgerStorage
+from hpo.journal import Journal, LedgerStorage, cut_back
 from hpo.line_file import OpenFile
-from hpo.rows import HIDDEN
+from hpo.rows import HIDDEN, SEED
 from hpo.study import Study
 from search_spaces import Space
 
@@ -47,7 +45,7 @@ class Book:
         home: Home,
         *,
         space: Space,
-        direction: Literal["minimize", "maximize"],
+        direction: str,
         sampler: BaseSampler,
         pruner: BasePruner | None,
         pickles: bool,
@@ -57,6 +55,7 @@ class Book:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         # Optuna's own tools take this lock. Whoever held it while we hold the home is gone.
         home.ledger.with_name(home.ledger.name + ".lock").unlink(missing_ok=True)
+        cut_back(home.ledger, last_words=(SEED, HIDDEN))
         self._file = open_file(home.ledger)
         self.log = EventLog(home, open_file=open_file)
         try:
@@ -64,7 +63,9 @@ class Book:
             self._storage = LedgerStorage(self._journal)
             self._refuse_foreign(study, home, direction=direction, pickles=pickles, run=run)
             if not self._storage.get_all_studies():
-                optuna.create_study(study_name=study.name, storage=self._storage, direction=direction)
+                optuna.create_study(
+                    study_name=study.name, storage=self._storage, direction=StudyDirection[direction.upper()]
+                )
             self.sampling, self._recording = (
                 optuna.load_study(
                     study_name=study.name, storage=self._storage, sampler=seen, pruner=pruner or NopPruner()
@@ -140,10 +141,7 @@ class Book:
         self._journal.flush(sync=sync)
 
     def close(self) -> None:
-        """Close both files, with what was told written first where the disk takes it."""
-        if hasattr(self, "_journal"):
-            with contextlib.suppress(OSError):  # was raised before, at the write that failed
-                self.flush(sync=True)
+        """Close both files. What was not flushed is gone."""
         self._file.close()
         self.log.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,8 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial
 
 from hpo.line_file import Appender, read_lines
+
+_CREATE_TRIAL = 4  # the `op_code` of that record in Optuna's format
 
 
 class Journal(BaseJournalBackend):
@@ -74,6 +77,28 @@ class Journal(BaseJournalBackend):
         values, self._offset = read_lines(self._path, offset=self._offset)  # a reader that follows: only what is new
         self._number += len(values)
         return values[log_number_from - known :]
+
+
+def cut_back(path: Path, *, last_words: tuple[str, ...]) -> None:
+    """Drop the last trial of a journal that nobody writes, if the ask for it was cut off and nothing else came since.
+
+    last_words: user attributes, one of which ends a whole ask. A sampler that went on in the middle of a draw would give other
+    values than it gave the first time, so the draw never was, and the next ask makes it again. Where other trials were
+    written to in between, the trial stays.
+    """
+    lines, _ = read_lines(path)
+    created = [index for index, line in enumerate(lines) if line["op_code"] == _CREATE_TRIAL]
+    if not created or "state" in lines[created[-1]]:  # one that was queued is no ask
+        return
+    number = len(created) - 1
+    for line in lines[created[-1] + 1 :]:
+        if line.get("trial_id", number) != number or any(word in line.get("user_attr", ()) for word in last_words):
+            return
+    with path.open("r+b") as file:
+        for _ in range(created[-1]):
+            file.readline()
+        file.truncate(file.tell())
+        os.fsync(file.fileno())
 
 
 class LedgerStorage(JournalStorage):

@@ -8,6 +8,7 @@ home's lock.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import threading
@@ -70,8 +71,8 @@ class Ledger:
 
     space: what is drawn from. direction: minimize or maximize. ahead: how many trials are asked before a slot wants
     them; 0 asks when one does, which keeps a single worker deterministic. run: one driver's life; trials placed under
-    the same run stay with their groups, those of an earlier one wait to be placed again. open_file: how the two files
-    are written. Raises RequestError for a method or a home that cannot be used, before anything is written.
+    the same run stay with their groups, those of an earlier one, or of none, wait to be placed again. open_file: how
+    the two files are written. Raises RequestError for a method or a home that cannot be used, before anything is written.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Ledger:
         home: Home,
         *,
         space: Space,
-        direction: Literal["minimize", "maximize"],
+        direction: str,
         ahead: int,
         run: str = "",
         open_file: OpenFile = LineFile,
@@ -137,7 +138,7 @@ class Ledger:
                 self._write(account, record)
         for account in self._tally.running():
             account.heard = max(account.heard, repeated_of(self._book.frozen(account.number))[1])
-            if account.stay.run != self._run:
+            if not self._run or account.stay.run != self._run:
                 self._settle(account, replace(account.stay, group=""))
         self._decide(self._tally.open())
         self._tally.stopped = ""  # the same command again is the user's word that the cause is gone
@@ -457,6 +458,8 @@ class Ledger:
                     self._book.hide(account.trial)
                     self._tally.remove(account)
             self._book.seconds = self._seconds()
+            with contextlib.suppress(OSError):  # a full disk was said at the write that failed
+                self._book.flush(sync=True)
             self._book.close()
 
     def _tick(self) -> None:
