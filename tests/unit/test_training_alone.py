@@ -116,6 +116,21 @@ def test_an_interrupted_training_goes_on_bit_for_bit(optimizer: str, schedule: s
     assert same(weights(second), weights(whole))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_interrupted_training_on_a_gpu_goes_on_bit_for_bit(optimizer: str, tmp_path: Path) -> None:
+    params = {**PLAIN, "optimizer": optimizer, **OPTIMIZERS[optimizer], "dropout": 0.2, "l1": 1e-4, "clip": 50.0}
+    metrics = [nll.Metric(k=4), elbo.Metric()]
+    whole, first, second = (
+        Training(Model, digits.load(), params, seed=0, epochs=4, metrics=metrics, device="cuda") for _ in range(3)
+    )
+    assert run(whole, 2) == run(first, 2)
+    first.save(tmp_path)
+    second.restore(tmp_path)
+    assert run(second, 2) == run(whole, 2)
+    assert same(weights(second), weights(whole))
+
+
 def test_the_second_checkpoint_takes_the_place_of_the_first(tmp_path: Path) -> None:
     training = build()
     for _ in range(2):

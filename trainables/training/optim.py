@@ -24,6 +24,7 @@ STATE: Mapping[str, tuple[str, ...]] = {
     "adamax": ("step", "exp_avg", "exp_inf"),
 }
 NAMES = tuple(STATE)
+FUSED = ("sgd", "adam", "adamw")
 
 
 class PlayerOptimizer:
@@ -93,8 +94,11 @@ class PlayerOptimizer:
         self._optimizer.state.clear()
         for name, value in state.items():
             index, key = name.split(".", 1)
-            # clone: what was read from a file may lie unaligned, which slows kernels and may change their sums.
-            self._optimizer.state[self.parameters[int(index)]][key] = value.clone()
+            parameter = self.parameters[int(index)]
+            # torch counts steps on the CPU, but for its fused kernels, which count where the parameter is.
+            device = torch.device("cpu") if key == "step" and self.name not in FUSED else parameter.device
+            # A copy: what was read from a file may lie unaligned, which slows kernels and may change their sums.
+            self._optimizer.state[parameter][key] = value.to(device, copy=True)
 
     def _shrink(self, strength: float) -> None:
         """The proximal step of L1 with threshold strength / den, den being the denominator of the step just made."""
