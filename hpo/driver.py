@@ -78,10 +78,11 @@ def run(study: Study, home: Home, *, direction: str, address: str | None, on_sta
 class GroupSearcher(Searcher):  # type: ignore[misc]
     """Hands groups to Tune. It holds no study and has nothing to save: the server has it all."""
 
-    def __init__(self, server: ServerHandle, *, name: str) -> None:
+    def __init__(self, server: ServerHandle, *, name: str, gpu: bool) -> None:
         super().__init__()
         self._server = server
         self._name = name
+        self._gpu = gpu
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return a group's config, None where there is no work now, FINISHED where there will be none."""
@@ -90,7 +91,7 @@ class GroupSearcher(Searcher):  # type: ignore[misc]
         if not reply["place"]:
             self._server.call("close_group", group, failed=False)
             return Searcher.FINISHED if self._server.call("over") else None
-        return {"server": self._name, "group": group, "seq": 0, "width": 1, "trials": reply["place"]}
+        return {"server": self._name, "group": group, "seq": 0, "width": 1, "gpu": self._gpu, "trials": reply["place"]}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the server that a group is gone; Tune never retries one."""
@@ -108,7 +109,7 @@ class _Experiment:
 
     def __init__(self, study: Study, server: ServerHandle, *, shares: Shares, name: str) -> None:
         self._study = study
-        self._searcher = GroupSearcher(server, name=name)
+        self._searcher = GroupSearcher(server, name=name, gpu=shares.gpus > 0)
         self._shares = shares
         self.fault: BaseException | None = None
         self.thread = threading.Thread(target=self._fit, name="tune", daemon=True)

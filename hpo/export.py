@@ -42,6 +42,7 @@ class Config(BaseModel):
     objective: Objective
     epochs: int
     seed: int
+    threads: int = 1
     params: Params
     versions: dict[str, str] = {}
 
@@ -75,11 +76,12 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
         objective=parts.objective_of(study),
         epochs=study.budget.epochs,
         seed=chosen.seed,
+        threads=study.resources.cpus_per_worker,
         params=chosen.params,
         versions=_versions(),
     )
     with _fresh(Path(folder)) as target:
-        trainer = parts.trainer_of(config.as_study(), config.params, seed=config.seed)
+        trainer = _trainer(config)
         if trainer.can_sample:
             _check_weights(place, chosen.number)
             trainer.load_weights(place.weights(chosen.number))
@@ -91,7 +93,7 @@ def train(config: Config, folder: str | Path, *, on_epoch: EPOCH | None = None) 
     """Train one configuration at its full budget into a folder like an export's; return the names of its files."""
     objective = config.objective.metric
     with _fresh(Path(folder)) as target:
-        trainer = parts.trainer_of(config.as_study(), config.params, seed=config.seed, device=_device())
+        trainer = _trainer(config)
         metrics: dict[str, float] = {}
         while trainer.step < config.epochs:
             progress = trainer.advance(measure=[objective] if trainer.step + 1 == config.epochs else [])
@@ -119,6 +121,11 @@ def read_config(path: str | Path) -> Config:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RequestError(f"{file}: {where}: {first['msg']}; {first['input']!r} came. Export it again.") from None
+
+
+def _trainer(config: Config) -> Any:
+    device = parts.use_device(threads=config.threads)
+    return parts.trainer_of(config.as_study(), config.params, seed=config.seed, device=device)
 
 
 def _write(target: Path, config: Config, trainer: Any, *, metrics: dict[str, Any]) -> None:
@@ -191,9 +198,3 @@ def _check_weights(home: Home, trial: int) -> None:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS}
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import sys
 import time
 import traceback
@@ -21,7 +20,7 @@ from ray import tune
 
 from hpo.home import Home
 from hpo.messages import End, Event, Placement
-from hpo.parts import objective_of, trainer_of
+from hpo.parts import objective_of, trainer_of, use_device
 from hpo.study import Study
 from hpo.wire import ServerHandle
 from trainables.training.loop import Trainer, constraints
@@ -200,19 +199,20 @@ class Group(tune.Trainable):  # type: ignore[misc]
     """The Ray Tune trainable: one group of the study, renewed by `reset_config` in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin a group. config: `server` (actor name), `group`, `trials` (placements)."""
+        """Begin a group. config: `server` (actor name), `group`, `trials` (placements), `gpu` (whether it has one)."""
         server = ServerHandle.named(config["server"])
         brief = server.call("brief")
         for path in brief["import_paths"]:
             if path not in sys.path:
                 sys.path.append(path)
+        study = Study(**brief["study"])
         self._crew = Crew(
-            Study(**brief["study"]),
+            study,
             Home(brief["home"]),
             measure_at=frozenset(brief["measure_at"]),
             placements=[Placement.from_json(value) for value in config["trials"]],
             sync=functools.partial(server.call, "sync", config["group"]),
-            device=_device(brief["study"]["resources"]["cpus_per_worker"]),
+            device=use_device(threads=study.resources.cpus_per_worker, gpu=config["gpu"]),
         )
 
     def step(self) -> dict[str, Any]:
@@ -230,13 +230,3 @@ class Group(tune.Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Read nothing: see `save_checkpoint`."""
-
-
-def _device(threads: int) -> str:
-    """Return where this worker trains, and keep its threads to its share of the cores."""
-    import torch
-
-    torch.set_num_threads(threads)
-    if not os.environ.get("CUDA_VISIBLE_DEVICES") or not torch.cuda.is_available():
-        return "cpu"
-    return "cuda"

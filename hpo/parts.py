@@ -135,3 +135,14 @@ def check(study: Study) -> Objective:
         except ValueError as error:
             raise RequestError(f"space {space.name!r} does not fit model {study.model!r}: {error}") from None
     return objective
+
+
+def use_device(*, threads: int, gpu: bool = True) -> str:
+    """Keep this process to so many threads, and return where tensors live: a GPU where one may be used and is there.
+
+    The number of threads is part of what makes a run repeat itself: sums are taken in another order on more of them.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    return "cuda" if gpu and torch.cuda.is_available() else "cpu"
