@@ -116,6 +116,29 @@ def test_an_interrupted_training_goes_on_bit_for_bit(optimizer: str, schedule: s
     assert same(weights(second), weights(whole))
 
 
+def test_a_plateau_goes_on_where_it_was(tmp_path: Path) -> None:
+    # Nothing is learned at such a rate, so the loss only wavers and the plateau acts every other epoch or so.
+    params: dict[str, ParameterValue] = {"lr": 1e-30, "schedule": "plateau", "plateau_factor": 0.5}
+    whole, first = build(**params, plateau_patience=0.0), build(**params, plateau_patience=0.0)
+    run(whole, 5)
+    run(first, 5)
+    first.save(tmp_path)
+    second = build(**params, plateau_patience=0.0)
+    second.restore(tmp_path)
+    rate = second.advance().metrics["lr"]
+    assert rate == whole.advance().metrics["lr"]
+    assert rate < 1e-30
+
+
+def test_a_collapse_is_counted_across_an_interruption(tmp_path: Path) -> None:
+    whole = build(epochs=12, beta=1000.0)
+    while (progress := whole.advance()).cause is None:
+        whole.save(tmp_path)
+    second = build(epochs=12, beta=1000.0)
+    second.restore(tmp_path)
+    assert second.advance() == progress
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_interrupted_training_on_a_gpu_goes_on_bit_for_bit(optimizer: str, tmp_path: Path) -> None:

@@ -109,6 +109,12 @@ def test_each_player_moves_by_its_own_optimizer_alone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before[1], after[1], strict=True))
 
 
+def test_the_loss_of_one_player_leaves_no_gradient_in_the_other() -> None:
+    still: dict[str, ParameterValue] = {"generator.optimizer": "sgd", "lr": 1e-30}
+    norms = [build(**still, critic_steps=pace).advance().metrics["discriminator.grad_norm"] for pace in (1, 1000)]
+    assert norms[0] == norms[1]
+
+
 def test_the_generator_moves_on_every_critic_steps_th_step() -> None:
     training, moves = build(critic_steps=5), []
     generator = training._players[1].optimizer
