@@ -82,9 +82,9 @@ class Journal(BaseJournalBackend):
 def cut_back(path: Path, *, last_words: tuple[str, ...]) -> None:
     """Drop the last trial of a journal that nobody writes, if the ask for it was cut off and nothing else came since.
 
-    last_words: user attributes, one of which ends a whole ask. A sampler that went on in the middle of a draw would give other
-    values than it gave the first time, so the draw never was, and the next ask makes it again. Where other trials were
-    written to in between, the trial stays.
+    last_words: user attributes, one of which ends a whole ask. A sampler that went on in the middle of a draw would
+    give other values than it gave the first time, so the draw never was, and the next ask makes it again. Where other
+    trials were written to in between, the trial stays.
     """
     lines, _ = read_lines(path)
     created = [index for index, line in enumerate(lines) if line["op_code"] == _CREATE_TRIAL]

@@ -72,7 +72,7 @@ class Ledger:
     space: what is drawn from. direction: minimize or maximize. ahead: how many trials are asked before a slot wants
     them; 0 asks when one does, which keeps a single worker deterministic. run: one driver's life; trials placed under
     the same run stay with their groups, those of an earlier one, or of none, wait to be placed again. open_file: how
-    the two files are written. Raises RequestError for a method or a home that cannot be used, before anything is written.
+    the two files are written. Raises RequestError for a method or a home that cannot be used, with nothing changed.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Ledger:
             open_file=open_file,
         )
         self._before = self._book.seconds
-        self._asker = Asker(self._book, space=space, seed=study.seed, finite=ends_by_itself(sampler))
+        self._asker = Asker(self._book, space=space, seed=study.seed, finite=ends_by_itself(self._sampler_class))
         try:
             self._rebuild()
         except BaseException:

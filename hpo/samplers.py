@@ -43,8 +43,6 @@ KNOWN: dict[str, type[BaseSampler]] = {
     "random": RandomSampler,
     "tpe": TPESampler,
 }
-# One point set for the whole study: a seed for each trial would draw from a new set each time.
-_ONE_SEED = (QMCSampler, GridSampler, BruteForceSampler)
 _FINITE = (GridSampler, BruteForceSampler)
 _KEY = "sampler"
 _OURS = {"seed": "it comes from the study's `seed`", "search_space": "it comes from the study's `space`"}
@@ -80,33 +78,38 @@ def make_sampler(method: Method, *, space: Space, seed: int) -> BaseSampler:
             options["search_space"] = grid
     seeded = "seed" in inspect.signature(found).parameters
 
-    def build(sampler_seed: int) -> BaseSampler:
-        built = construct(method, key=_KEY, takes=found, options=options | ({"seed": sampler_seed} if seeded else {}))
+    def build(number: int) -> BaseSampler:
+        own = _sampler_seed(seed, number)
+        if issubclass(found, QMCSampler):  # one point set for the study; a trial draws for itself what lies beside it
+            seeds = {"seed": _sampler_seed(seed), "independent_sampler": RandomSampler(seed=own)}
+        elif issubclass(found, GridSampler):  # one order of the grid
+            seeds = {"seed": _sampler_seed(seed)}
+        else:
+            seeds = {"seed": own} if seeded else {}
+        built = construct(method, key=_KEY, takes=found, options=options | seeds)
         assert isinstance(built, BaseSampler)
         return built
 
-    first = build(_sampler_seed(seed))  # a bad option is found now, not at the first ask
-    return first if issubclass(found, _ONE_SEED) or not seeded else SeededSampler(build, seed=seed)
+    return SeededSampler(build) if seeded else build(0)
 
 
-def ends_by_itself(sampler: BaseSampler) -> bool:
+def ends_by_itself(sampler: type[BaseSampler]) -> bool:
     """Whether the sampler has a last configuration; asked on, it repeats itself and says nothing."""
-    return isinstance(sampler, _FINITE)
+    return issubclass(sampler, _FINITE)
 
 
 class SeededSampler(BaseSampler):
-    """Builds a fresh sampler for each trial from (study seed, trial number); what it knows, it reads in the study."""
+    """Builds a fresh sampler for each trial, from its number; what it knows, it reads in the study."""
 
-    def __init__(self, build: Callable[[int], BaseSampler], *, seed: int) -> None:
+    def __init__(self, build: Callable[[int], BaseSampler]) -> None:
         self._build = build
-        self._seed = seed
-        self._current = build(_sampler_seed(seed))
+        self._current = build(0)  # a bad option is found now, not at the first ask
 
     def reseed_rng(self) -> None:
         """Do nothing: the seed of a trial is fixed."""
 
     def before_trial(self, study: OptunaStudy, trial: FrozenTrial) -> None:
-        self._current = self._build(_sampler_seed(self._seed, trial.number))
+        self._current = self._build(trial.number)
         self._current.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: OptunaStudy, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -20,3 +20,10 @@ class BrokenSampler(RandomSampler):
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
         raise ZeroDivisionError("no luck")
+
+
+class SeedlessSampler(RandomSampler):
+    """Takes no seed."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=0)

@@ -23,7 +23,7 @@ from hpo.home import Home
 from hpo.ledger import Ledger, read_trials
 from hpo.line_file import LineFile
 from hpo.messages import CONSTRAINTS, Event, Placement, Start
-from hpo.samplers import KNOWN, trial_seed
+from hpo.samplers import trial_seed
 from hpo.study import Budget, Study
 from search_spaces import Choice, Float, Space
 
@@ -746,7 +746,3 @@ def test_cmaes_is_not_resumed_from_its_pickle(home: Home) -> None:
     opened(toy_study(), Home(tpe)).close()
     with pytest.raises(RequestError, match="cannot be resumed"):
         opened(study, Home(tpe))
-
-
-def test_every_short_name_is_tested_below() -> None:
-    assert set(KNOWN) == {"bruteforce", "cmaes", "gp", "grid", "nsgaii", "nsgaiii", "qmc", "random", "tpe"}
