@@ -144,7 +144,7 @@ class Model(nn.Module):
     def _posterior(
         self, x: Tensor, uniforms: tuple[Tensor, ...] = (), rate: float | Tensor = 0.0
     ) -> tuple[Tensor, Tensor]:
-        # -1..1 whatever the number of levels; on digits no worse than the bare levels, and better than 0..1.
+        # -1..1 whatever the number of levels; on digits about as good as the bare levels, and better than 0..1.
         scaled_BD = x.flatten(1).to(self.dtype) * (2.0 / (self.levels - 1)) - 1.0
         encoded = self.vae["encoder"](scaled_BD, uniforms, rate)
         mean_BL, log_variance_BL = encoded.chunk(2, 1)
