@@ -32,7 +32,13 @@ CAUSES = 30  # rows of the table of ends
 LINE = 160  # characters of a cause that are shown at once
 CAUSE_BYTES = 20_000
 _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
-_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+# plotly.js 4 shows by default a button that sends the figure to a server of its makers.
+_CONFIG = {
+    "showSendToCloud": False,
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+}
 _AXIS_WIDTH = 74  # pixels for one axis of the parallel coordinates; a phone scrolls sideways
 
 _STYLE = """
@@ -124,7 +130,7 @@ def _head(summary: Summary, now: datetime) -> str:
     tiles = {
         "trials": f"{ended} of {summary.budget.trials}",
         **{end: str(counts[end]) for end in ("done", "pruned", "died", "lost")},
-        "running now": str(running),
+        "not ended yet": str(running),
         "epochs trained": f"{summary.epochs_trained:,}",
         "epochs repeated": f"{summary.epochs_repeated:,}",
         "time searching": clock(summary.seconds),
@@ -133,7 +139,7 @@ def _head(summary: Summary, now: datetime) -> str:
         "workers busy": "-" if summary.worker_busy is None else f"{summary.worker_busy:.0%}",
     }
     if not running:
-        del tiles["running now"]
+        del tiles["not ended yet"]
     cells = "".join(
         f"<div><dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd></div>" for key, value in tiles.items()
     )

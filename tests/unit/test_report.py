@@ -141,6 +141,14 @@ def test_nothing_is_loaded_from_anywhere(home: Home) -> None:
     assert "viewport" in [item.get("name") for item in page.all("meta")]
 
 
+def test_no_figure_offers_to_send_itself_to_a_server(home: Home) -> None:
+    drawn = [script for script in page_of(home).scripts[1:] if "Plotly.newPlot" in script]
+    assert len(drawn) == 5
+    for script in drawn:
+        assert '"showSendToCloud": false' in script
+        assert "http" not in script
+
+
 def test_sample_sheets_are_inside_the_page_best_first(home: Home) -> None:
     images = page_of(home).all("img")
     assert [image["alt"] for image in images] == [
@@ -233,7 +241,7 @@ def test_a_search_under_way_can_be_reported(tmp_path: Path) -> None:
         page = page_of(home)
     assert "under way or interrupted" in page.text
     assert "No trial is done yet" in page.text
-    assert "running now" in page.text
+    assert "not ended yet" in page.text
 
 
 def test_a_home_without_a_trial_can_be_reported(tmp_path: Path) -> None:
