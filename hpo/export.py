@@ -24,6 +24,7 @@ from hpo.errors import RequestError
 from hpo.home import Home
 from hpo.messages import Params
 from hpo.study import Budget, Objective, Scalar, Study, read_yaml
+from trainables.training.loop import Trainer, generates
 
 VERSIONS = ("generative-hpo", "torch", "numpy", "scikit-learn", "optuna", "ray")
 EPOCH = Callable[[int, dict[str, float]], None]
@@ -82,7 +83,7 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
     )
     with _fresh(Path(folder)) as target:
         trainer = _trainer(config)
-        if trainer.can_sample:
+        if generates(trainer):
             _check_weights(place, chosen.number)
             trainer.load_weights(place.weights(chosen.number))
         _write(target, config, trainer, metrics={"search": _searched(reading, chosen.number)})
@@ -123,15 +124,15 @@ def read_config(path: str | Path) -> Config:
         raise RequestError(f"{file}: {where}: {first['msg']}; {first['input']!r} came. Export it again.") from None
 
 
-def _trainer(config: Config) -> Any:
+def _trainer(config: Config) -> Trainer:
     device = parts.use_device(threads=config.threads)
     return parts.trainer_of(config.as_study(), config.params, seed=config.seed, device=device)
 
 
-def _write(target: Path, config: Config, trainer: Any, *, metrics: dict[str, Any]) -> None:
+def _write(target: Path, config: Config, trainer: Trainer, *, metrics: dict[str, Any]) -> None:
     (target / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
     found: dict[str, Any] = {"objective": config.objective.model_dump(), **metrics}
-    if trainer.can_sample:
+    if generates(trainer):
         trainer.save_weights(target / "weights.safetensors")
         trainer.sheet(target / "samples.png")
         found["validation"] = {

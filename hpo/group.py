@@ -23,7 +23,7 @@ from hpo.messages import End, Event, Placement
 from hpo.parts import objective_of, trainer_of, use_device
 from hpo.study import Study
 from hpo.wire import ServerHandle
-from trainables.training.loop import Trainer, constraints
+from trainables.training.loop import Trainer, constraints, generates
 
 NEWS_SECONDS = 2.0  # a slot trains at most so long before the server hears of it
 RESULT_SECONDS = 5.0  # how often Tune hears that the group lives
@@ -144,7 +144,7 @@ class Crew:
 
     def _keep(self, trial: int, trainer: Trainer) -> tuple[str, ...]:
         """Leave the weights and a sample sheet of a finished trial in the home; return the sheet's path in it."""
-        if not trainer.can_sample:
+        if not generates(trainer):
             return ()
         weights, sheet = self._home.weights(trial), self._home.sheet(trial, trainer.step)
         for file in (weights, sheet):
@@ -176,7 +176,7 @@ class Crew:
         """Tell the server the news, free the slots of trials that are over, seat new ones."""
         self._seq += 1
         slots = {slot: None if member is None else member.placement.trial for slot, member in self._slots.items()}
-        reply = self._sync(self._seq, [dataclasses.asdict(event) for event in self._news], slots, self._hungry())
+        reply = self._sync(self._seq, [event.to_json() for event in self._news], slots, self._hungry())
         self._news.clear()
         for slot, member in self._slots.items():
             if member is not None and (member.ended or member.placement.trial in reply["free"]):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hpo import parts
 from hpo.errors import RequestError, SearchFailed
 from hpo.home import Home, second_driver
+from hpo.mirror import Ending
 from hpo.pruning import make_pruner
 from hpo.samplers import make_sampler
 from hpo.study import Study, read_yaml
@@ -93,7 +94,7 @@ def search(
     from hpo import driver
 
     outcome = driver.run(study, place, direction=direction, address=address, on_status=on_status)
-    ending = "interrupted" if outcome.interrupted else "stopped" if outcome.status["stopped"] else "finished"
+    ending: Ending = "interrupted" if outcome.interrupted else "stopped" if outcome.status["stopped"] else "finished"
     unsynced = tracker.end(ending, timeout=TRACKING_SECONDS)
     if ending == "stopped":
         raise SearchFailed(f"The search stopped. {outcome.status['stopped']}")

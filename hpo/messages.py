@@ -74,13 +74,17 @@ class Event:
     def to_json(self) -> dict[str, Any]:
         return {"kind": "event"} | asdict(self)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Event:
+        fields = {key: item for key, item in value.items() if key != "kind"}
+        return cls(**fields | {"files": tuple(fields.get("files", ()))})
+
 
 Record = Start | Event
 
 
 def record_from_json(value: Mapping[str, Any]) -> Record:
     """Return the `Start` or `Event` that a line of the event log holds."""
-    fields = {key: item for key, item in value.items() if key != "kind"}
-    if value["kind"] == "start":
-        return Start(**fields)
-    return Event(**fields | {"files": tuple(fields.get("files", ()))})
+    if value["kind"] == "event":
+        return Event.from_json(value)
+    return Start(**{key: item for key, item in value.items() if key != "kind"})

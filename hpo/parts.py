@@ -141,8 +141,10 @@ def use_device(*, threads: int, gpu: bool = True) -> str:
     """Keep this process to so many threads, and return where tensors live: a GPU where one may be used and is there.
 
     The number of threads is part of what makes a run repeat itself: sums are taken in another order on more of them.
+    Denormal numbers are flushed: under strong L1 weights pass through them, at twice the time a step.
     """
     import torch
 
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
     return "cuda" if gpu and torch.cuda.is_available() else "cpu"

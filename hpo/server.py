@@ -99,7 +99,7 @@ class StudyServer:
             if last is not None and last[0] == seq:
                 return last[1]
         try:
-            ended = self._ledger.record([Event(**event | {"files": tuple(event.get("files", ()))}) for event in events])
+            ended = self._ledger.record([Event.from_json(event) for event in events])
         except OSError as error:
             return self._stop(f"The ledger could not be written: {error}. Free the disk and run the same command.")
         gone = sorted({*ended, *(trial for trial in running if not self._ledger.owns(group, trial))} & running.keys())

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeGuard
+
+if TYPE_CHECKING:
+    from ..metrics._metric import Measurement
 
 CONSTRAINTS = ("diverged", "collapsed", "memory")
 """Every trial sets all of these, in this order: samplers compare constraints by position."""
@@ -53,6 +56,27 @@ class Trainer(Protocol):
 
     def restore(self, folder: Path) -> None:
         """Go on from the checkpoint in this folder, exactly as if never interrupted."""
+
+
+class Generator(Trainer, Protocol):
+    """A training whose model is ours: it can be measured, sampled from, and its weights kept."""
+
+    def measure(self, names: Collection[str], *, split: str = "validation") -> Mapping[str, Measurement]:
+        """The named metrics, and every cheap one, on one split of the data."""
+
+    def sheet(self, path: Path) -> None:
+        """Write a PNG of samples from noise that stays the same."""
+
+    def save_weights(self, path: Path) -> None:
+        """Write what sampling and measuring need."""
+
+    def load_weights(self, path: Path) -> None:
+        """Take over what `save_weights` wrote."""
+
+
+def generates(trainer: Trainer) -> TypeGuard[Generator]:
+    """Whether this training has a model that can be sampled from."""
+    return trainer.can_sample
 
 
 def constraints(broken: str | None = None, *, left: float = 0.0) -> dict[str, float]:
