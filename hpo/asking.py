@@ -5,9 +5,13 @@ The slow part of a search's bookkeeping, so it runs without the ledger's lock. P
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from optuna.trial import Trial
 
 from hpo.book import Book
+from hpo.errors import SearchFailed
 from hpo.messages import Params
 from hpo.methods import quiet
 from hpo.rows import SEED
@@ -17,12 +21,16 @@ from search_spaces import Space
 
 
 class Asker:
-    """Draws trials in the book. One call at a time. finite: whether the sampler comes to an end."""
+    """Draws trials in the book. One call at a time; raises SearchFailed where the sampler fails.
 
-    def __init__(self, book: Book, *, space: Space, seed: int, finite: bool) -> None:
+    seed: of the study. sampler: its name, for that message. finite: whether it comes to an end.
+    """
+
+    def __init__(self, book: Book, *, space: Space, seed: int, sampler: str, finite: bool) -> None:
         self._book = book
         self._space = space
         self._seed = seed
+        self._sampler = sampler
         self._finite = finite
         self._drawn: set[tuple[tuple[str, object], ...]] = set()
 
@@ -31,11 +39,13 @@ class Asker:
 
         Grid and brute force do not end, they begin again: at the first repeat the book is marked exhausted.
         """
-        return self._draw(self._book.sampling.ask())
+        with self._sampler_at_work():
+            return self._draw(self._book.sampling.ask())
 
     def finish(self, number: int) -> Account | None:
         """Return a trial whose draw a crash cut off, fully drawn; what stands keeps its value."""
-        return self._draw(self._book.cut_off(number))
+        with self._sampler_at_work():
+            return self._draw(self._book.cut_off(number))
 
     def remember(self, number: int, params: Params) -> None:
         """Take in a trial of an earlier run."""
@@ -43,8 +53,7 @@ class Asker:
             self._drawn.add(_key(params))
 
     def _draw(self, trial: Trial) -> Account | None:
-        with quiet():
-            params = self._space.draw(OptunaDraw(trial))
+        params = self._space.draw(OptunaDraw(trial))
         number = trial.number
         handle = self._book.handle(number)
         if self._finite and number > 0 and self._is_repeat(params):
@@ -55,6 +64,18 @@ class Asker:
         seed = trial_seed(self._seed, number)
         handle.set_user_attr(SEED, seed)  # the last word of an ask: what lacks it was cut off
         return Account(number=number, params=params, seed=seed, trial=handle)
+
+    @contextmanager
+    def _sampler_at_work(self) -> Iterator[None]:
+        """Make SearchFailed of whatever a sampler raises, which is anybody's code; errors of the disk stay theirs."""
+        try:
+            with quiet():
+                yield
+        except OSError:
+            raise
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise SearchFailed(f"The sampler {self._sampler} failed: {cause}") from error
 
     def _is_repeat(self, params: Params) -> bool:
         if _key(params) in self._drawn:

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.asking import Asker
 from hpo.book import PICKLED, Book, keeps_pickles
 from hpo.ends import complete, told
-from hpo.errors import RequestError
+from hpo.errors import RequestError, SearchFailed
 from hpo.home import Home
 from hpo.line_file import LineFile, OpenFile
 from hpo.messages import Event, Params, Placement, Start
@@ -35,6 +35,9 @@ from hpo.study import Objective, Study
 from hpo.tally import Account, Tally
 from search_spaces import Space
 
+# The file that makes a folder a checkpoint, `trainables.training.checkpoint.FILE`; named here because that one imports
+# torch. It is renamed into place, so it is whole; other files may lie beside it.
+CHECKPOINT = "checkpoint.safetensors"
 CLOCK_SECONDS = 5.0  # how old the stored search time may be
 
 
@@ -111,7 +114,13 @@ class Ledger:
             open_file=open_file,
         )
         self._before = self._book.seconds
-        self._asker = Asker(self._book, space=space, seed=study.seed, finite=ends_by_itself(self._sampler_class))
+        self._asker = Asker(
+            self._book,
+            space=space,
+            seed=study.seed,
+            sampler=study.sampler.name,
+            finite=ends_by_itself(self._sampler_class),
+        )
         try:
             self._rebuild()
         except BaseException:
@@ -222,10 +231,8 @@ class Ledger:
                     return False
             try:
                 account = self._asker.ask()
-            except OSError:
-                raise
-            except Exception as error:  # a sampler is anybody's code
-                self.stop(f"The sampler {self._study.sampler.name} failed: {type(error).__name__}: {error}")
+            except SearchFailed as error:
+                self.stop(str(error))
                 return False
             with self._lock:
                 if account is not None:
@@ -293,14 +300,12 @@ class Ledger:
 
     def _placement(self, account: Account) -> Placement:
         folder = self._home.checkpoint(account.number)
-        # A checkpoint is one file that is renamed into place; a hidden one is a write that was cut off.
-        whole = folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir())
         return Placement(
             trial=account.number,
             slot=account.stay.slot,
             params=account.params,
             seed=account.seed,
-            checkpoint=str(folder) if whole else None,
+            checkpoint=str(folder) if (folder / CHECKPOINT).is_file() else None,
         )
 
     # -- recording ----------------------------------------------------------------------------------------------------

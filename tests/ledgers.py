@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from hpo.home import Home
-from hpo.ledger import Ledger
+from hpo.ledger import CHECKPOINT, Ledger
 from hpo.line_file import LineFile, OpenFile
 from hpo.messages import Event, Params, Placement
 from hpo.study import Budget, Study
@@ -97,7 +96,7 @@ class Worker:
         """The step the trial goes on from."""
         if placement.checkpoint is None:
             return 0
-        return int(json.loads((self._home.checkpoint(placement.trial) / "state.json").read_text()))
+        return int((self._home.checkpoint(placement.trial) / CHECKPOINT).read_text())
 
     def epoch(self, placement: Placement, step: int) -> Event:
         """Train one epoch."""
@@ -110,8 +109,8 @@ class Worker:
         if step % self._every == 0:
             folder = self._home.checkpoint(placement.trial)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / ".state.json").write_text(str(step))
-            (folder / ".state.json").replace(folder / "state.json")
+            (folder / "beside").write_text(str(step))
+            (folder / "beside").replace(folder / CHECKPOINT)
 
     @staticmethod
     def diary(home: Home) -> list[tuple[int, int]]:

@@ -69,7 +69,15 @@ def test_a_torn_line_is_not_read_and_is_cut_by_the_next_writer(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("content", "size"),
-    [(b"", 0), (b"{}\n", 3), (b"{", 0), (b"{}\n{", 3), (b"{}\n" + b"x" * 200_000, 3), (b"x" * 200_000, 0)],
+    [
+        (b"", 0),
+        (b"{}\n", 3),
+        (b"{}\n{}\n{", 6),
+        (b"{", 0),
+        (b"{}\n{", 3),
+        (b"{}\n" + b"x" * 200_000, 3),
+        (b"x" * 200_000, 0),
+    ],
 )
 def test_mend_cuts_back_to_the_last_newline(tmp_path: Path, content: bytes, size: int) -> None:
     path = tmp_path / "file"

@@ -17,7 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from hpo.errors import RequestError
+from hpo.errors import RequestError, SearchFailed
 from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.ledger import Ledger, read_trials
@@ -26,6 +26,7 @@ from hpo.messages import CONSTRAINTS, Event, Placement, Start
 from hpo.samplers import trial_seed
 from hpo.study import Budget, Study
 from search_spaces import Choice, Float, Space
+from trainables.training.checkpoint import FILE
 
 
 @pytest.fixture
@@ -43,6 +44,17 @@ def placed(ledger: Ledger, *, seq: int = 1, group: str = "group") -> Placement:
     placement = ledger.place(group, seq, 0)
     assert placement is not None
     return placement
+
+
+def half_drawn(home: Home) -> Home:
+    """A copy of a home whose last ask was cut off, but not as the last thing that was written."""
+    copy = Home(shutil.copytree(home.path, home.path.with_name("half")))
+    create = next(
+        line for line in copy.ledger.read_text().splitlines() if '"op_code":4' in line and '"state"' not in line
+    )
+    end = next(line for line in copy.ledger.read_text().splitlines() if '"trial_id":0' in line)
+    copy.ledger.write_text(copy.ledger.read_text() + f"{create}\n{end}\n")
+    return copy
 
 
 def event(placement: Placement, step: int, **values: Any) -> Event:
@@ -84,7 +96,9 @@ def test_the_queue_is_filled_ahead_and_never_beyond_the_budget(home: Home) -> No
     assert (ledger.status().queued, ledger.left()) == (3, 1)
     placed(ledger)
     assert [ledger.ask_ahead() for _ in range(3)] == [True, False, False]
-    assert ledger.left() == 0
+    placed(ledger, seq=2)
+    assert not ledger.ask_ahead()  # there is room in the queue, and none in the budget
+    assert (ledger.status().queued, ledger.left()) == (2, 0)
     assert not ledger.over()
     ledger.close()
 
@@ -114,7 +128,9 @@ def test_a_sampler_that_fails_stops_the_study_with_its_error(home: Home) -> None
     assert ledger.left() == 0
     assert not ledger.over()
     ledger.close()
-    resumed = opened(toy_study(), home)  # under another sampler the cut-off ask is finished
+    with pytest.raises(SearchFailed, match=r"The sampler ledger_samplers\.BrokenSampler failed"):
+        opened(toy_study(sampler="ledger_samplers.BrokenSampler"), half_drawn(home))
+    resumed = opened(toy_study(), home)
     assert [placement.trial for placement in search(resumed)] == [1, 2, 3, 4, 5]
     resumed.close()
 
@@ -170,10 +186,11 @@ def test_a_placement_names_a_whole_checkpoint(home: Home) -> None:
     assert placed(ledger).checkpoint is None
     folder = home.checkpoint(0)
     folder.mkdir(parents=True)
-    (folder / ".checkpoint.safetensors.17").write_bytes(b"half")
+    (folder / f".{FILE}.17").write_bytes(b"half")
+    (folder / "weights.safetensors").write_bytes(b"whole, but of a trial whose end was not recorded")
     ledger.release("group", failed=False, cause="")
     assert placed(ledger).checkpoint is None
-    (folder / "checkpoint.safetensors").write_bytes(b"whole")
+    (folder / FILE).write_bytes(b"whole")
     ledger.release("group", failed=False, cause="")
     assert placed(ledger).checkpoint == str(folder)
     ledger.close()
@@ -443,6 +460,19 @@ def test_ten_lost_in_a_row_stop_the_study(home: Home) -> None:
     ledger.close()
     resumed = opened(study, home)  # the user gives the same command again when the cause is gone
     assert (resumed.status().stopped, resumed.left()) == ("", 29)
+    resumed.close()
+
+
+def test_ten_lost_that_optuna_had_not_heard_of_do_not_stop_the_resume(home: Home) -> None:
+    study = toy_study(trials=30)
+    ledger = opened(study, home)
+    placements = [placed(ledger, seq=seq) for seq in range(10)]
+    ledger.close()
+    log = EventLog(home)
+    log.append([event(placement, 0, end="lost", cause="boom") for placement in placements])
+    log.close()
+    resumed = opened(study, home)
+    assert (resumed.status().lost, resumed.status().stopped, resumed.left()) == (10, "", 30)
     resumed.close()
 
 
