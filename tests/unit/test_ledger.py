@@ -738,8 +738,9 @@ GRID = Space("toy", {"lr": Float(0.01, 0.03, default=0.01, step=0.01), "depth": 
 
 @pytest.mark.parametrize("sampler", ["grid", "bruteforce"])
 @pytest.mark.parametrize("ahead", [0, 2])
-def test_a_sampler_that_comes_to_its_end_ends_the_study(home: Home, sampler: str, ahead: int) -> None:
-    study: Study = toy_study(trials=50, sampler=sampler, pruner="none")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_sampler_that_comes_to_its_end_ends_the_study(home: Home, sampler: str, ahead: int, seed: int) -> None:
+    study: Study = toy_study(trials=50, sampler=sampler, pruner="none", seed=seed)
     ledger = opened(study, home, space=GRID, ahead=ahead)
     seen = []
     for seq in range(40):
