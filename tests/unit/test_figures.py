@@ -142,13 +142,16 @@ def test_rungs_are_vertical_lines_and_a_pruner_of_every_epoch_has_none() -> None
 
 def test_a_dead_trial_does_not_set_the_scale_of_a_metric_of_unknown_direction() -> None:
     points = pd.concat(
-        [curves("elbo", t0=[-120.0, -110.0, -100.0] * 9, t3=[-115.0] * 27), curves("elbo", t2=[-4e7, -5e7])]
+        [
+            curves("elbo", t0=[-120.0, -110.0, -100.0] * 9, t3=[-115.0] * 27, t1=[-118.0] * 6),
+            curves("elbo", t2=[-4e7, -5e7, -6e7]),
+        ]
     )
     figure = figures.learning_curves(points, ENDS, metric="elbo", objective=LOW, epochs=27)
     low, high = figure.layout.yaxis.range
     assert -200 < low < -120
     assert -100 < high < 0
-    assert "Beyond the axis lie 2 more" in figures.sentence(figure)
+    assert "Beyond the axis lie 3 more" in figures.sentence(figure)
     assert figure.layout.yaxis.title.text == "elbo"
 
 
