@@ -46,7 +46,7 @@ class GivenUp(HpoError):
 
 
 @dataclass
-class Tally:
+class Traffic:
     """Calls made, failed ones included; writes that MLflow refused for good; whether calls are still allowed."""
 
     calls: int = 0
@@ -66,15 +66,15 @@ class Runs:
     After a failed call the state is not known any more; look again with `find`.
     """
 
-    def __init__(self, client: _Counted, *, experiment: str, parent: _Run, ending: str, tally: Tally) -> None:
-        self._client, self._experiment, self._parent, self._tally = client, experiment, parent, tally
+    def __init__(self, client: _Counted, *, experiment: str, parent: _Run, ending: str, traffic: Traffic) -> None:
+        self._client, self._experiment, self._parent, self._traffic = client, experiment, parent, traffic
         self._trials: dict[int, _Run] = {}
         self.ending = ending
 
     @classmethod
-    def find(cls, client: Any, *, study: Study, home: Home, position: Position, tally: Tally) -> Runs:
+    def find(cls, client: Any, *, study: Study, home: Home, position: Position, traffic: Traffic) -> Runs:
         """Return the runs of the home whose log begins as `position` says; makes the study's where there is none."""
-        counted = _Counted(client, tally)
+        counted = _Counted(client, traffic)
         experiment = _experiment(counted, study, home)
         tags = _study_tags(study, home, position)
         home_tag = f"tags.`hpo.home` = '{position.identity}'"
@@ -82,11 +82,13 @@ class Runs:
         if not found:
             name = home.path.name
             made = counted.create_run(experiment, start_time=position.began_ms, tags=tags, run_name=name)
-            return cls(counted, experiment=experiment, parent=_Run(made.info.run_id, "RUNNING"), ending="", tally=tally)
+            return cls(
+                counted, experiment=experiment, parent=_Run(made.info.run_id, "RUNNING"), ending="", traffic=traffic
+            )
         parent = _Run(found[0].info.run_id, found[0].info.status)
         ending = found[0].data.tags.get("end", "")
         counted.log_batch(parent.id, tags=_tags(tags))
-        runs = cls(counted, experiment=experiment, parent=parent, ending=ending, tally=tally)
+        runs = cls(counted, experiment=experiment, parent=parent, ending=ending, traffic=traffic)
         runs._trials = _children(counted, experiment, parent.id)
         return runs
 
@@ -154,7 +156,7 @@ class Runs:
         except GivenUp:
             raise
         except Exception:
-            self._tally.refused += 1
+            self._traffic.refused += 1
 
     def _reopen(self, run: _Run) -> None:
         self._client.update_run(run.id, "RUNNING")
@@ -176,22 +178,22 @@ class Runs:
         except Exception as error:
             if getattr(error, "error_code", "") not in ("INVALID_PARAMETER_VALUE", *codes):
                 raise
-            self._tally.refused += 1
+            self._traffic.refused += 1
 
 
 class _Counted:
     """A client that counts its calls, and makes none once the mirror was given up."""
 
-    def __init__(self, client: Any, tally: Tally) -> None:
-        self._client, self._tally = client, tally
+    def __init__(self, client: Any, traffic: Traffic) -> None:
+        self._client, self._traffic = client, traffic
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
         def call(*args: Any, **options: Any) -> Any:
-            if self._tally.given_up:
+            if self._traffic.given_up:
                 raise GivenUp
-            self._tally.calls += 1
+            self._traffic.calls += 1
             return method(*args, **options)
 
         return call

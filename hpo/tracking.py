@@ -19,7 +19,7 @@ from hpo.errors import HpoError
 from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.mirror import Ending, Position, fold, identity_of, milliseconds
-from hpo.mlflow_runs import SERVER_SETTINGS, STATUS_OF_ENDING, Connect, GivenUp, Runs, Tally, connect
+from hpo.mlflow_runs import SERVER_SETTINGS, STATUS_OF_ENDING, Connect, GivenUp, Runs, Traffic, connect
 from hpo.study import Study
 from hpo.surroundings import environment, only_writer, silence, step_back
 
@@ -43,12 +43,12 @@ class Tracker:
     @property
     def calls(self) -> int:
         """How many calls MLflow has been sent, failed ones included."""
-        return self._mirror.tally.calls
+        return self._mirror.traffic.calls
 
     @property
     def refused(self) -> int:
         """How many writes MLflow refused for good, such as those to a run that somebody deleted."""
-        return self._mirror.tally.refused
+        return self._mirror.traffic.refused
 
     def start(self) -> None:
         """Begin to tail the event log; returns at once."""
@@ -113,7 +113,7 @@ class Mirror:
         self._objective = parts.objective_of(study)
         self._uri = study.tracking or f"sqlite:///{home.mlflow_db}"
         self.shown_uri = re.sub(r"//[^/@]*@", "//", self._uri)  # without a password
-        self.tally = Tally()
+        self.traffic = Traffic()
         self._log = EventLog(home)
         self._position = Position.load(home.tracking_offset)
         if live:
@@ -190,7 +190,7 @@ class Mirror:
         Where it lacks no more than the ending that is 1; the ending is kept for `sync`.
         """
         with self._guard:
-            self.tally.given_up = True
+            self.traffic.given_up = True
         if self._finished:
             return 0
         with contextlib.suppress(HpoError, OSError):
@@ -221,7 +221,7 @@ class Mirror:
                 study=self._study,
                 home=self._home,
                 position=self._position,
-                tally=self.tally,
+                traffic=self.traffic,
             )
         return self._runs
 
@@ -237,7 +237,7 @@ class Mirror:
 
     def _save(self, position: Position) -> None:
         with self._guard:
-            if self.tally.given_up:
+            if self.traffic.given_up:
                 raise GivenUp
             position.save(self._home.tracking_offset)
             self._position = position
