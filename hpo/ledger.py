@@ -362,9 +362,9 @@ class Ledger:
         )
         return replace(event, constraints=constraints)
 
-    def _commit(self, events: Sequence[Event]) -> None:
+    def _commit(self, events: Sequence[Event], *, sync: bool = True) -> None:
         """Log events that are folded already, then tell Optuna; the caller flushes."""
-        self._book.log.append(events)
+        self._book.log.append(events, sync=sync)
         for event in events:
             self._write(self._tally.get(event.trial), event)
 
@@ -402,7 +402,7 @@ class Ledger:
             else:
                 account.passed = step
                 account.trial.set_user_attr(PASSED, step)
-        self._commit(losers)
+        self._commit(losers, sync=False)  # lost with the power, they would be decided again
 
     def _due(self, account: Account) -> int | None:
         """Return the last decision step the trial came to with a value, None where that was decided."""

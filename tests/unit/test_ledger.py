@@ -721,6 +721,10 @@ def test_writes_a_trial_and_fsyncs(home: Home) -> None:
     calls.clear()
     ledger.record([report(placement, 1, epochs=4), report(placement, 2, epochs=4)])
     assert calls == [("events.jsonl", True), ("ledger.journal", False)]
+    worse = placed(ledger, seq=2)
+    calls.clear()
+    assert ledger.record([event(worse, 1, value=99.0)]) == [worse.trial]  # one more write where a trial is pruned
+    assert calls == [("events.jsonl", True), ("events.jsonl", False), ("ledger.journal", False)]
     ledger.close()
 
 
