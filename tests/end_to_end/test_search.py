@@ -127,7 +127,7 @@ def test_the_report_is_one_file_with_the_winner_in_it(search: Search) -> None:
     assert result.returncode == 0, result.stderr
     text = search.home.report.read_text(encoding="utf-8")
     assert "data:image/png;base64" in text
-    assert f"{shown(search.home, search.folder)['best']['value']:.4g}"[:5] in text
+    assert f"{shown(search.home, search.folder)['best']['value']:.6g}" in text
 
 
 def test_a_study_that_differs_is_refused_and_a_larger_budget_goes_on(search: Search) -> None:
