@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIIISampler, NSGAIISampler
 from optuna.trial import TrialState
 
-from hpo.messages import CONSTRAINTS, End
-
-FINE = -1.0  # the value of each constraint that holds
+from hpo.messages import End
+from trainables.training.loop import CONSTRAINTS, FINE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,9 +33,12 @@ class EventLog:
             self._file = self._open_file(self.path)
         self._file.append(b"".join(json.dumps(record.to_json()).encode() + b"\n" for record in records), sync=sync)
 
-    def read(self, offset: int = 0) -> tuple[list[Record], int]:
-        """Return the records in the whole lines from byte `offset` on, and the offset to read from next."""
-        values, end = read_lines(self.path, offset=offset)
+    def read(self, offset: int = 0, *, limit: int | None = None) -> tuple[list[Record], int]:
+        """Return the records in the whole lines from byte `offset` on, and the offset to read from next.
+
+        limit: read about so many bytes, and no more than the line at that place.
+        """
+        values, end = read_lines(self.path, offset=offset, limit=limit)
         return [record_from_json(value) for value in values], end
 
     def close(self) -> None:

@@ -192,7 +192,7 @@ def _searched(reading: analysis.Reading, trial: int) -> dict[str, float]:
 def _check_weights(home: Home, trial: int) -> None:
     if not home.weights(trial).is_file():
         raise RequestError(
-            f"Trial {trial} has no weights in {home.checkpoints}: only the best trials keep theirs. "
+            f"Trial {trial} has no weights in {home.weights(trial).parent}: only the best trials keep theirs. "
             f"Export another, or train it again: hpo show {home.path} --json has its parameters."
         )
 

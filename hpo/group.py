@@ -110,9 +110,7 @@ class Crew:
                 return
             self._news.append(event)
             member.ended = event.end is not None
-            if time.monotonic() - member.saved_at >= self._study.resources.checkpoint_seconds and not member.ended:
-                self._save(member)
-            if event.step in self._measure_at or time.monotonic() - began >= NEWS_SECONDS:
+            if event.step in self._measure_at or self._is_due(member) or time.monotonic() - began >= NEWS_SECONDS:
                 return
 
     def _advance(self, member: _Member) -> Event:
@@ -153,6 +151,10 @@ class Crew:
         trainer.sheet(sheet)
         return (str(sheet.relative_to(self._home.path)),)
 
+    def _is_due(self, member: _Member) -> bool:
+        """Whether so much was trained since the last checkpoint that losing it is too much."""
+        return time.monotonic() - member.saved_at >= self._study.resources.checkpoint_seconds
+
     def _save(self, member: _Member) -> None:
         assert member.trainer is not None
         member.trainer.save(self._home.checkpoint(member.placement.trial))
@@ -181,12 +183,12 @@ class Crew:
         for slot, member in self._slots.items():
             if member is not None and (member.ended or member.placement.trial in reply["free"]):
                 self._slots[slot] = None
-        self._seat([Placement.from_json(value) for value in reply["place"]])
-        if reply["drain"]:
-            for member in self._members():
+        # Only now: a checkpoint ahead of what the server has recorded would leave a gap in the trial's curve.
+        for member in self._members():
+            if reply["drain"] or self._is_due(member):
                 self._save(member)
-            self.over = True
-        elif not self._members() and (reply["over"] or not self._hungry()):
+        self._seat([Placement.from_json(value) for value in reply["place"]])
+        if reply["drain"] or (not self._members() and (reply["over"] or not self._hungry())):
             self.over = True
 
     def _hungry(self) -> bool:

@@ -33,6 +33,7 @@ class Home:
         self.mlflow_db = self.path / "mlflow.db"
         self.mlartifacts = self.path / "mlartifacts"
         self.tracking_offset = self.path / "tracking.offset"
+        self.tracking_lock = self.path / "tracking.lock"
         self.lock_file = self.path / "lock"
         self.report = self.path / "report.html"
 
@@ -40,12 +41,12 @@ class Home:
         return f"Home({str(self.path)!r})"
 
     def checkpoint(self, trial: int) -> Path:
-        """The folder of one trial's checkpoint while it runs, and of its weights once it is done."""
+        """The folder of one trial's checkpoint while it runs."""
         return self.checkpoints / f"trial-{trial:06d}"
 
     def weights(self, trial: int) -> Path:
         """The inference weights of a trial that is done."""
-        return self.checkpoint(trial) / "weights.safetensors"
+        return self.path / "weights" / f"trial-{trial:06d}.safetensors"
 
     def sheet(self, trial: int, step: int) -> Path:
         """The sample sheet of one trial at one step."""

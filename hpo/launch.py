@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 HOLDER_SECONDS = 15.0  # a killed driver's server needs some seconds to die with it
 TRACKING_SECONDS = 60.0  # for what the tracker has not written when the search ends
+HURRIED_SECONDS = 2.0  # the same, after a second Ctrl-C
 
 # What a resumed search may change in its study file: how much and where, never what is compared.
 CHANGEABLE = ("budget", "resources", "tracking")
@@ -87,15 +88,23 @@ def search(
     make_sampler(study.sampler, space=parts.space_of(study), seed=study.seed)
     place.path.mkdir(parents=True, exist_ok=True)
     study.save(place.study)
-    tracker = Tracker(study, place)
-    tracker.start()
     for name, value in (_RAY_ENVIRONMENT | (_LOOPBACK if address is None else {})).items():
         os.environ.setdefault(name, value)
     from hpo import driver
 
-    outcome = driver.run(study, place, direction=direction, address=address, on_status=on_status)
-    ending: Ending = "interrupted" if outcome.interrupted else "stopped" if outcome.status["stopped"] else "finished"
-    unsynced = tracker.end(ending, timeout=TRACKING_SECONDS)
+    ending: Ending = "stopped"
+    patience = TRACKING_SECONDS
+    tracker = Tracker(study, place)
+    tracker.start()
+    try:
+        outcome = driver.run(study, place, direction=direction, address=address, on_status=on_status)
+        if not outcome.status["stopped"]:
+            ending = "interrupted" if outcome.interrupted else "finished"
+    except KeyboardInterrupt:
+        ending, patience = "interrupted", HURRIED_SECONDS
+        raise
+    finally:
+        unsynced = tracker.end(ending, timeout=patience)
     if ending == "stopped":
         raise SearchFailed(f"The search stopped. {outcome.status['stopped']}")
     return Result(

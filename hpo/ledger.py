@@ -419,12 +419,14 @@ class Ledger:
     # -- files, status, end -------------------------------------------------------------------------------------------
 
     def _tidy(self, ended: Sequence[int]) -> None:
-        """Remove the checkpoints of trials that ended outside the best, and of those that the best pushed out."""
+        """Remove the checkpoints of trials that ended, and all weights but those of the best."""
         if not ended:
             return
         kept = self._tally.best_numbers()
-        for number in {*ended, *self._kept} - kept:
+        for number in ended:
             shutil.rmtree(self._home.checkpoint(number), ignore_errors=True)
+        for number in {*ended, *self._kept} - kept:
+            self._home.weights(number).unlink(missing_ok=True)
         self._kept = kept
 
     def status(self) -> Status:

@@ -87,8 +87,10 @@ def mend(path: Path) -> int:
     return whole
 
 
-def read_lines(path: Path, *, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+def read_lines(path: Path, *, offset: int = 0, limit: int | None = None) -> tuple[list[dict[str, Any]], int]:
     """Return the JSON objects in the whole lines from byte `offset` on, and the offset behind them.
+
+    limit: read about so many bytes, and no more than the line at that place.
 
     A file that does not exist has none. Writes nothing, so it may run beside a writer. Raises RequestError where a
     whole line is not JSON: that is damage, not a crash, and guessing would hide it.
@@ -96,7 +98,7 @@ def read_lines(path: Path, *, offset: int = 0) -> tuple[list[dict[str, Any]], in
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            content = file.read()
+            content = file.read(limit) + (file.readline() if limit is not None else b"")
     except FileNotFoundError:
         return [], offset
     content = content[: content.rfind(b"\n") + 1]

@@ -13,9 +13,6 @@ from typing import Any, Literal, get_args
 Params = dict[str, bool | int | float | str]
 
 End = Literal["done", "pruned", "died", "lost"]
-# Every trial that ends sets these, in this order: feasible at <= 0. A dead trial's own key holds the share of the
-# budget that was left when it died, so that a sampler can tell a narrow miss from a hopeless region.
-CONSTRAINTS = ("diverged", "collapsed", "memory")
 ENDS: tuple[str, ...] = get_args(End)
 
 
@@ -57,7 +54,7 @@ class Event:
 
     step: finished epochs, 0 where a trial ended before its first. time: seconds since 1970, by the worker's clock.
     value: the objective where it was measured at this step, None elsewhere. end: None while the trial goes on.
-    constraints: every key of `trainables.training.sensors.CONSTRAINTS`, in that order, at an end; feasible at <= 0.
+    constraints: every key of `trainables.training.loop.CONSTRAINTS`, in that order, at an end; feasible at <= 0.
     cause: why it ended, in words. files: sample sheets, relative to the home.
     """
 

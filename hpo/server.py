@@ -101,14 +101,17 @@ class StudyServer:
         try:
             ended = self._ledger.record([Event.from_json(event) for event in events])
         except OSError as error:
-            return self._stop(f"The ledger could not be written: {error}. Free the disk and run the same command.")
+            return self._stop(error)
         gone = sorted({*ended, *(trial for trial in running if not self._ledger.owns(group, trial))} & running.keys())
         free = [slot for slot, trial in slots.items() if trial is None] + [running[trial] for trial in gone]
         return self._answer(group, seq, gone, free=sorted(free) if take else [])
 
     def close_group(self, group: str, *, failed: bool, cause: str = "") -> None:
         """The group is gone; what still ran in it waits to be placed again."""
-        self._ledger.release(group, failed=failed, cause=cause or "the worker process went away")
+        try:
+            self._ledger.release(group, failed=failed, cause=cause or "the worker process went away")
+        except OSError as error:
+            self._stop(error)
         with self._lock:
             self._replies.pop(group, None)
             self._lock.notify_all()
@@ -138,7 +141,10 @@ class StudyServer:
         return status
 
     def _answer(self, group: str, seq: int, gone: list[int], *, free: list[int]) -> dict[str, Any]:
-        placements = [] if self._draining else self._place(group, seq, free)
+        try:
+            placements = [] if self._draining else self._place(group, seq, free)
+        except OSError as error:
+            return self._stop(error)
         reply = {
             "free": gone,
             "place": [placement.to_json() for placement in placements],
@@ -170,7 +176,7 @@ class StudyServer:
             try:
                 asked = not self._draining and self._ledger.ask_ahead()
             except OSError as error:
-                self._stop(f"The ledger could not be written: {error}. Free the disk and run the same command.")
+                self._stop(error)
                 return
             with self._lock:
                 if asked:
@@ -178,7 +184,8 @@ class StudyServer:
                 else:
                     self._lock.wait(1.0)
 
-    def _stop(self, cause: str) -> dict[str, Any]:
-        self._ledger.stop(cause)
+    def _stop(self, error: OSError) -> dict[str, Any]:
+        """End the study in good order where its home cannot be written: what is in it stays whole."""
+        self._ledger.stop(f"The home must be writable; {error}. Free the disk, then run the same command again.")
         self._draining = True
         return {"free": [], "place": [], "over": True, "drain": True}

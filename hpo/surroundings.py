@@ -26,7 +26,7 @@ NICENESS = 10  # training goes first on a busy machine
 @contextlib.contextmanager
 def only_writer(home: Home) -> Iterator[None]:
     """Hold the right to write this home's runs: two writers would make each run twice. A dead process holds nothing."""
-    with (home.path / "tracking.lock").open("a") as file:
+    with home.tracking_lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

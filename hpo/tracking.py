@@ -24,6 +24,7 @@ from hpo.study import Study
 from hpo.surroundings import environment, only_writer, silence, step_back
 
 FLUSH_SECONDS = 1.0
+CHUNK_BYTES = 4 * 1024 * 1024  # of the log at once: what a backlog takes in memory
 LONGEST_PAUSE_SECONDS = 30.0  # between two tries while MLflow does not answer
 
 
@@ -139,7 +140,7 @@ class Mirror:
             if check and self._position.identity:
                 self._align(self._reach())
             while True:
-                records, offset = self._log.read(self._position.offset)
+                records, offset = self._log.read(self._position.offset, limit=CHUNK_BYTES)
                 if not records:
                     return written
                 if not self._position.identity:

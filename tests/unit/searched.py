@@ -10,9 +10,10 @@ from typing import Literal
 
 from hpo.home import Home
 from hpo.ledger import Ledger
-from hpo.messages import CONSTRAINTS, End, Event, Params, Placement
+from hpo.messages import End, Event, Params, Placement
 from hpo.study import Budget, Method, Objective, Study
 from search_spaces import Choice, Float, Int, Space
+from trainables.training.loop import CONSTRAINTS
 
 SPACE = Space(
     "toy",

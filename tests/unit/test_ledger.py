@@ -22,11 +22,12 @@ from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.ledger import Ledger, read_trials
 from hpo.line_file import LineFile
-from hpo.messages import CONSTRAINTS, Event, Placement, Start
+from hpo.messages import Event, Placement, Start
 from hpo.samplers import trial_seed
 from hpo.study import Budget, Study
 from search_spaces import Choice, Float, Space
 from trainables.training.checkpoint import FILE
+from trainables.training.loop import CONSTRAINTS
 
 
 @pytest.fixture
@@ -686,15 +687,20 @@ def test_only_the_best_ten_and_the_open_keep_their_files(home: Home) -> None:
     for number in range(14):
         placement = placed(ledger, seq=number)
         home.checkpoint(number).mkdir(parents=True)
+        home.weights(number).parent.mkdir(exist_ok=True)
+        home.weights(number).touch()
         end = {"end": "died", "cause": "x"} if number == 3 else {"value": float(20 - number), "end": "done"}
         ledger.record([event(placement, 4, **end)])
     home.checkpoint(placed(ledger, seq=14).trial).mkdir()
-    expected = {home.checkpoint(number) for number in range(4, 15)}
-    assert set(home.checkpoints.iterdir()) == expected
+    kept = {home.weights(number) for number in range(4, 14)}
+    assert set(home.weights(0).parent.iterdir()) == kept
+    assert list(home.checkpoints.iterdir()) == [home.checkpoint(14)]
     ledger.close()
     home.checkpoint(2).mkdir()  # as a crash between the tell and the removal leaves it
+    home.weights(2).touch()
     opened(study, home, run="b").close()
-    assert set(home.checkpoints.iterdir()) == expected
+    assert set(home.weights(0).parent.iterdir()) == kept
+    assert list(home.checkpoints.iterdir()) == [home.checkpoint(14)]
 
 
 def test_writes_a_trial_and_fsyncs(home: Home) -> None:
