@@ -6,11 +6,13 @@ Exit codes: 0; 1 where a search failed; 2 where the request cannot be done; 130 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -53,15 +55,13 @@ def search(
 
             result = run(request, home=where, address=address, on_status=display.show)
     except KeyboardInterrupt:
-        _resumable(command)
-        raise typer.Exit(130) from None
+        _leave_resumable(command)
     status = result.status
     out.print(f"{ends(status)} of {status['budget']} trials, {status['epochs']} epochs trained")
     if result.unsynced:
         out.print(f"MLflow lacks {result.unsynced} records; when it is back: hpo sync {where}")
     if result.interrupted:
-        _resumable(command)
-        raise typer.Exit(130)
+        _leave_resumable(command)
     _print_winner(where)
 
 
@@ -190,8 +190,11 @@ def _refuse_options(**options: Any) -> None:
             raise NotBuilt(f"--{name}: the design has this option and this release does not yet; leave it out.")
 
 
-def _resumable(command: str) -> None:
+def _leave_resumable(command: str) -> NoReturn:
     out.print(f"interrupted; nothing is lost. To go on:\n  {command}")
+    if any(thread.name == "ray-shutdown" for thread in threading.enumerate()):
+        os._exit(130)  # Ray was ended by the same signal; its exit handlers would wait a minute for it, and abort
+    raise typer.Exit(130)
 
 
 def _print_winner(where: Path) -> None:

@@ -6,6 +6,7 @@ of Tune are used: `Trainable` (see `group.py`) and `Searcher`. Called by `launch
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -30,10 +31,11 @@ from hpo.group import Group
 from hpo.home import Home
 from hpo.server import StudyServer
 from hpo.study import Study
-from hpo.wire import ServerHandle
+from hpo.wire import ServerGone, ServerHandle
 
 STATUS_SECONDS = 0.5
-DRAIN_SECONDS = 60.0  # after Ctrl-C, groups get so long to reach their next message
+DRAIN_SECONDS = 15.0  # after a signal, groups get so long to reach their next message; a longer epoch is trained again
+SHUTDOWN_SECONDS = 8.0
 SERVER_THREADS = 64  # calls in flight; a group has one
 
 OnStatus = Callable[[Mapping[str, Any]], None]
@@ -63,9 +65,14 @@ def run(study: Study, home: Home, *, direction: str, address: str | None, on_sta
         name = f"hpo-{uuid.uuid4().hex[:8]}"
         server = _start_server(study, home, name=name, direction=direction, workers=given.workers)
         experiment = _Experiment(study, server, shares=given, name=name)
-        drained = _watch(experiment, server, stop, on_status or (lambda status: None))
-        status: dict[str, Any] = server.call("close")
-        server.end()
+        drained, status = _watch(experiment, server, stop, on_status or (lambda status: None))
+        try:
+            status = server.hurry("close") if drained else server.call("close")
+        except ServerGone:
+            if not drained:
+                raise
+        else:
+            server.end()
     if not (status["over"] or status["stopped"] or drained):
         raise SearchFailed(
             "Ray Tune must run until the budget is used; it ended before"
@@ -133,18 +140,29 @@ class _Experiment:
             self.fault = error
 
 
-def _watch(experiment: _Experiment, server: ServerHandle, stop: threading.Event, on_status: OnStatus) -> bool:
-    """Show the status until Tune ends; return whether a signal drained the groups before."""
-    deadline: float | None = None
-    while experiment.thread.is_alive():
+def _watch(
+    experiment: _Experiment, server: ServerHandle, stop: threading.Event, on_status: OnStatus
+) -> tuple[bool, dict[str, Any]]:
+    """Show the status until Tune ends; return whether a signal drained the groups before, and the last status.
+
+    A signal to the whole process group, as `timeout` and batch systems send it, ends Ray's own processes too. Then Tune
+    never ends and the server may not answer; the ledger is whole all the same.
+    """
+    status: dict[str, Any] = server.call("status")
+    while experiment.thread.is_alive() and not stop.is_set():
         experiment.thread.join(STATUS_SECONDS)
-        if stop.is_set() and deadline is None:
-            deadline = time.monotonic() + DRAIN_SECONDS
-            server.call("drain")
-        if deadline is not None and time.monotonic() > deadline:
-            break  # an epoch longer than this: its trial goes on from its last checkpoint
-        on_status(server.call("status"))
-    return deadline is not None
+        status = server.call("status")
+        on_status(status)
+    if not experiment.thread.is_alive():
+        return False, status
+    deadline = time.monotonic() + DRAIN_SECONDS
+    with contextlib.suppress(ServerGone):
+        server.hurry("drain")
+        while experiment.thread.is_alive() and time.monotonic() < deadline:
+            experiment.thread.join(STATUS_SECONDS)
+            status = server.hurry("status")
+            on_status(status)
+    return True, status
 
 
 @contextmanager
@@ -187,8 +205,10 @@ def _cluster(study: Study, address: str | None) -> Iterator[Shares]:
     try:
         yield shares(study, ray.cluster_resources())
     finally:
-        if ours:
-            ray.shutdown()
+        if ours:  # on a thread: a Ray that was ended by a signal beside us never answers
+            leaving = threading.Thread(target=ray.shutdown, name="ray-shutdown", daemon=True)
+            leaving.start()
+            leaving.join(SHUTDOWN_SECONDS)
 
 
 def _local_cpus(study: Study) -> int:

@@ -16,6 +16,7 @@ from hpo.errors import HpoError
 
 CALL_SECONDS = 60.0  # one attempt; a restarted server needs some seconds to rebuild itself
 GIVE_UP_SECONDS = 300.0
+HURRY_SECONDS = 5.0
 
 
 class ServerGone(HpoError):
@@ -35,10 +36,18 @@ class ServerHandle:
 
     def call(self, method: str, *args: Any, **options: Any) -> Any:
         """Return what the server's method returns; raise ServerGone when it stays away."""
-        deadline = time.monotonic() + GIVE_UP_SECONDS
+        return self._call(method, args, options, patience=GIVE_UP_SECONDS)
+
+    def hurry(self, method: str) -> Any:
+        """Do the same for a driver on its way out: it waits some seconds, no more."""
+        return self._call(method, (), {}, patience=HURRY_SECONDS)
+
+    def _call(self, method: str, args: tuple[Any, ...], options: dict[str, Any], *, patience: float) -> Any:
+        deadline = time.monotonic() + patience
         while True:
             try:
-                return ray.get(getattr(self._actor, method).remote(*args, **options), timeout=CALL_SECONDS)
+                answer = getattr(self._actor, method).remote(*args, **options)
+                return ray.get(answer, timeout=min(CALL_SECONDS, patience))
             except (GetTimeoutError, ActorUnavailableError) as error:
                 if time.monotonic() > deadline:
                     raise ServerGone(_gone(error)) from None

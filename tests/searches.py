@@ -60,7 +60,12 @@ class Search:
         """Run the command, once more."""
         self._out = (self.folder / "output.txt").open("wb")
         self.process = psutil.Popen(
-            self._command, cwd=self.folder, env=environment(), stdout=self._out, stderr=subprocess.STDOUT
+            self._command,
+            cwd=self.folder,
+            env=environment(),
+            stdout=self._out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
     @property
@@ -104,6 +109,11 @@ class Search:
         self._out.close()
         self.assert_nothing_left()
         return int(self.process.returncode)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the whole process group, Ray included, as a terminal, `timeout` and batch systems do."""
+        self._look()
+        os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
         """kill -9 of the driver alone, as the kernel's memory killer does it."""
