@@ -84,7 +84,8 @@ def test_ctrl_c_drains_and_sigterm_ends_and_the_printed_command_goes_on(tmp_path
         assert _statuses(search)["RUNNING"] == 0
         search.start()
         if repeated is not None:  # Ctrl-C leaves Ray alone: a drained trial goes on exactly where it was
-            search.wait_for(lambda seen=len(search.events()): len(search.events()) > seen + 20, what="epochs")
+            seen = len(search.events())
+            search.wait_for(lambda seen=seen: len(search.events()) > seen + 20, what="epochs")
             assert shown(search.home, tmp_path)["epochs_repeated"] == repeated
     assert search.finish() == 0, search.output
     found = assert_exact(search, trials=TRIALS, epochs=EPOCHS)
