@@ -147,11 +147,10 @@ def read(home: Home) -> Reading:
     for record in records:
         if isinstance(record, Event):
             events[record.trial].append(record)
-    metric = study.objective.metric if isinstance(study.objective, Objective) else str(study.objective)
     ended_done = {row.number for row in rows if row.end == "done" and _number(row.value) is not None}
     return Reading(
         study=study,
-        objective=Objective.model_validate({"metric": metric, "direction": direction}),
+        objective=Objective.model_validate({"metric": study.objective_name, "direction": direction}),
         axes=_axes(frozen),
         rows=rows,
         events={number: tuple(of_trial) for number, of_trial in events.items()},

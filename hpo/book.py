@@ -73,7 +73,8 @@ class Book:
                 for seen in (sampler, RandomSampler())
             )
             self._study_id = self._storage.get_study_id_from_name(study.name)
-            if self._recording.user_attrs.get(_RUN) != run:
+            self.same_run = bool(run) and self._recording.user_attrs.get(_RUN) == run
+            if not self.same_run:
                 self._recording.set_user_attr(_RUN, run)
             if not self.trials():
                 self._recording.enqueue_trial(space.default())

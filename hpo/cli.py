@@ -16,7 +16,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from hpo import plugins
 from hpo.errors import HpoError, NotBuilt, RequestError, nearest
@@ -26,8 +25,10 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Hyperparameter optimization for PyTorch generative models.",
 )  # fmt: skip
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+LOG_COLUMNS = 400  # of a table that goes to a file or a pipe
 
 HomeArgument = Annotated[Path, typer.Argument(metavar="HOME", help="The folder of a study.")]
 
@@ -59,7 +60,7 @@ def search(
     status = result.status
     out.print(f"{ends(status)} of {status['budget']} trials, {status['epochs']} epochs trained")
     if result.unsynced:
-        out.print(f"MLflow lacks {result.unsynced} records; when it is back: hpo sync {where}")
+        out.print(f"MLflow lacks {result.unsynced} records; when it is back: hpo sync {shlex.quote(str(where))}")
     if result.interrupted:
         _leave_resumable(command)
     _print_winner(where)
@@ -77,7 +78,8 @@ def show(home: HomeArgument, as_json: Annotated[bool, typer.Option("--json", hel
         return
     from hpo.progress import summary_table
 
-    out.print(summary_table(found))
+    wide = Console(highlight=False, width=out.width if out.is_terminal else LOG_COLUMNS)
+    wide.print(summary_table(found))
 
 
 @app.command()
@@ -177,10 +179,10 @@ def main() -> None:
     try:
         app()
     except RequestError as error:
-        err.print(escape(str(error)), style="red")
+        err.print(str(error), style="red")
         sys.exit(2)
     except HpoError as error:
-        err.print(escape(str(error)), style="red")
+        err.print(str(error), style="red")
         sys.exit(1)
 
 
@@ -208,4 +210,5 @@ def _print_winner(where: Path) -> None:
     out.print(f"best: trial {found.trial} at {found.value:.6g} (one run; seeds vary)")
     for name, value in sorted(found.params.items()):
         out.print(f"  {name}: {value}")
-    out.print(f"next: hpo show {where}   hpo report {where}   hpo export {where} best/")
+    home = shlex.quote(str(where))
+    out.print(f"next: hpo show {home}   hpo report {home}   hpo export {home} best/")

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -36,6 +37,7 @@ from hpo.wire import ServerGone, ServerHandle
 STATUS_SECONDS = 0.5
 DRAIN_SECONDS = 15.0  # after a signal, groups get so long to reach their next message; a longer epoch is trained again
 SHUTDOWN_SECONDS = 8.0
+JOIN_SECONDS = 5.0
 SERVER_THREADS = 64  # calls in flight; a group has one
 
 OnStatus = Callable[[Mapping[str, Any]], None]
@@ -150,15 +152,15 @@ def _watch(
     """
     status: dict[str, Any] = server.call("status")
     while experiment.thread.is_alive() and not stop.is_set():
-        experiment.thread.join(STATUS_SECONDS)
         status = server.call("status")
         on_status(status)
-    if not experiment.thread.is_alive():
+        experiment.thread.join(STATUS_SECONDS)
+    if not stop.is_set():
         return False, status
     deadline = time.monotonic() + DRAIN_SECONDS
     with contextlib.suppress(ServerGone):
-        server.hurry("drain")
         while experiment.thread.is_alive() and time.monotonic() < deadline:
+            server.hurry("drain")  # again each time: a server that was restarted has forgotten it
             experiment.thread.join(STATUS_SECONDS)
             status = server.hurry("status")
             on_status(status)
@@ -194,11 +196,16 @@ def _cluster(study: Study, address: str | None) -> Iterator[Shares]:
     ours = not ray.is_initialized()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if ours:
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
-            ray.init(address="local", num_cpus=_local_cpus(study), include_dashboard=False, **quiet)
+            ray.init(
+                address="local",
+                num_cpus=_local_cpus(study),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         else:
-            ray.init(address=address, **quiet)
+            _join(address)
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():  # ray.init takes SIGTERM for itself
             signal.signal(number, handler)
@@ -211,11 +218,24 @@ def _cluster(study: Study, address: str | None) -> Iterator[Shares]:
             leaving.join(SHUTDOWN_SECONDS)
 
 
-def _local_cpus(study: Study) -> int:
-    """Return how many CPUs a local Ray counts: the machine's, or as many as the asked workers need."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _join(address: str) -> None:
+    """Join a running cluster; RequestError where none answers."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if host and port.isdigit():  # Ray itself would try for a minute, and then end the process
+            socket.create_connection((host, int(port)), timeout=JOIN_SECONDS).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RequestError(
+            f"--address: a running Ray cluster must answer there; {address} does not: {str(error).splitlines()[0]}. "
+            "Start it with `ray start --head`, or leave --address out."
+        ) from None
+
+
+def _local_cpus(study: Study) -> int | None:
+    """Return how many CPUs a local Ray counts: what Ray finds, or as many as the asked workers need."""
     asked = study.resources.workers
-    return here if asked == "auto" else max(here, asked * study.resources.cpus_per_worker)
+    return None if asked == "auto" else max(os.cpu_count() or 1, asked * study.resources.cpus_per_worker)
 
 
 def shares(study: Study, cluster: Mapping[str, float]) -> Shares:

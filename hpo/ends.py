@@ -20,7 +20,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIIISampler
 from optuna.trial import TrialState
 
 from hpo.messages import End
-from trainables.training.loop import CONSTRAINTS, FINE
+from trainables.training.loop import CONSTRAINTS, FINE, share_left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def complete(constraints: Mapping[str, float], *, end: End, step: int, epochs: i
     """
     if end != "died":
         return dict.fromkeys(CONSTRAINTS, FINE)
-    left = max(epochs - step, 1) / epochs
+    left = share_left(step=max(step, 1), epochs=epochs)
     values = {key: constraints.get(key, FINE) for key in CONSTRAINTS}
     graded = {key: value if math.isfinite(value) else left for key, value in values.items()}
     return graded if any(value > 0 for value in graded.values()) else graded | {"diverged": left}

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +22,9 @@ from hpo.errors import RequestError
 from hpo.home import Home
 from hpo.messages import Params
 from hpo.study import Budget, Objective, Scalar, Study, read_yaml
+from hpo.surroundings import versions
 from trainables.training.loop import Trainer, generates
 
-VERSIONS = ("generative-hpo", "torch", "numpy", "scikit-learn", "optuna", "ray")
 EPOCH = Callable[[int, dict[str, float]], None]
 
 
@@ -66,7 +64,7 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
     Raises RequestError where nothing can be exported, or the folder holds what no export made.
     """
     place = (home if isinstance(home, Home) else Home(home)).require()
-    study = Study(**read_yaml(place.study))
+    study = Study.load(place.study)
     reading = analysis.read(place)
     chosen = _chosen(reading, trial)
     config = Config(
@@ -79,9 +77,9 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
         seed=chosen.seed,
         threads=study.resources.cpus_per_worker,
         params=chosen.params,
-        versions=_versions(),
+        versions=versions(),
     )
-    with _fresh(Path(folder)) as target:
+    with _fresh(Path(folder).resolve()) as target:
         trainer = _trainer(config)
         if generates(trainer):
             _check_weights(place, chosen.number)
@@ -92,8 +90,8 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
 
 def train(config: Config, folder: str | Path, *, on_epoch: EPOCH | None = None) -> list[str]:
     """Train one configuration at its full budget into a folder like an export's; return the names of its files."""
-    objective = config.objective.metric
-    with _fresh(Path(folder)) as target:
+    objective = config.objective.name
+    with _fresh(Path(folder).resolve()) as target:
         trainer = _trainer(config)
         metrics: dict[str, float] = {}
         while trainer.step < config.epochs:
@@ -106,7 +104,7 @@ def train(config: Config, folder: str | Path, *, on_epoch: EPOCH | None = None) 
                                    f"{progress.cause}. Choose another trial.")  # fmt: skip
             if on_epoch is not None:
                 on_epoch(progress.step, metrics)
-        _write(target, config.model_copy(update={"versions": _versions()}), trainer, metrics={"training": metrics})
+        _write(target, config.model_copy(update={"versions": versions()}), trainer, metrics={"training": metrics})
         return sorted(file.name for file in target.iterdir())
 
 
@@ -116,8 +114,12 @@ def read_config(path: str | Path) -> Config:
     file = file / "config.yaml" if file.is_dir() else file
     if not file.is_file():
         raise RequestError(f"A configuration is a config.yaml that `hpo export` wrote; {path} is none.")
+    values = read_yaml(file)
+    if "format" not in values:
+        raise RequestError(f"A configuration is a config.yaml that `hpo export` wrote; {file} is another file. "
+                           "A study is run by `hpo search`.")  # fmt: skip
     try:
-        return Config(**read_yaml(file))
+        return Config(**values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -126,7 +128,10 @@ def read_config(path: str | Path) -> Config:
 
 def _trainer(config: Config) -> Trainer:
     device = parts.use_device(threads=config.threads)
-    return parts.trainer_of(config.as_study(), config.params, seed=config.seed, device=device)
+    try:
+        return parts.trainer_of(config.as_study(), config.params, seed=config.seed, device=device)
+    except ValueError as error:
+        raise RequestError(f"params: {error}. Export the configuration again.") from None
 
 
 def _write(target: Path, config: Config, trainer: Trainer, *, metrics: dict[str, Any]) -> None:
@@ -153,7 +158,11 @@ def _fresh(folder: Path) -> Iterator[Path]:
         raise RequestError(f"An export goes to a new folder, or over an earlier export; {folder} is neither. "
                            "Give another folder.")  # fmt: skip
     target = folder.with_name(f".{folder.name}.{os.getpid()}")
-    target.mkdir(parents=True)
+    try:
+        target.mkdir(parents=True)
+    except OSError as error:
+        raise RequestError(f"An export needs a folder that can be written; {folder}: {error.strerror}. "
+                           "Give another folder.") from None  # fmt: skip
     try:
         yield target
         if folder.exists():
@@ -195,7 +204,3 @@ def _check_weights(home: Home, trial: int) -> None:
             f"Trial {trial} has no weights in {home.weights(trial).parent}: only the best trials keep theirs. "
             f"Export another, or train it again: hpo show {home.path} --json has its parameters."
         )
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS}

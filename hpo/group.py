@@ -12,26 +12,27 @@ import functools
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from hpo.errors import RequestError, nearest
 from hpo.home import Home
 from hpo.messages import End, Event, Placement
-from hpo.parts import objective_of, trainer_of, use_device
+from hpo.parts import out_of_memory, trainer_of, use_device
 from hpo.study import Study
 from hpo.wire import ServerHandle
-from trainables.training.loop import Trainer, constraints, generates
+from trainables.training.loop import Trainer, constraints, generates, share_left
 
 NEWS_SECONDS = 2.0  # a slot trains at most so long before the server hears of it
 RESULT_SECONDS = 5.0  # how often Tune hears that the group lives
 EPOCH_SECONDS = "epoch_seconds"  # the metric beside the trainer's own: training and measuring of one epoch
 LIFE_SECONDS = 60.0  # `trials_per_group: auto`: after this long a group takes no new trial
 
-# (message number, events, slot to its trial or None, whether free slots want one) -> the server's reply
-Sync = Callable[[int, list[dict[str, Any]], dict[int, int | None], bool], dict[str, Any]]
+# (message number, events, slot to its trial or None, whether free slots want one, what could not be written) -> reply
+Sync = Callable[[int, list[dict[str, Any]], dict[int, int | None], bool, str], dict[str, Any]]
 
 
 @dataclasses.dataclass
@@ -64,7 +65,7 @@ class Crew:
     ) -> None:
         self._study = study
         self._home = home
-        self._objective = objective_of(study).metric
+        self._objective = study.objective_name
         self._measure_at = measure_at
         self._sync = sync
         self._device = device
@@ -73,6 +74,7 @@ class Crew:
         self._taken = 0
         self._slots: dict[int, _Member | None] = {0: None}
         self._news: list[Event] = []
+        self._fault = ""  # why the home could not be written; the server then ends the study in good order
         self.over = False
         self._seat(placements)
 
@@ -96,8 +98,8 @@ class Crew:
                 member.trainer = trainer_of(self._study, placement.params, seed=placement.seed, device=self._device)
                 if placement.checkpoint is not None:
                     member.trainer.restore(Path(placement.checkpoint))
-            except Exception:
-                self._lose(member)
+            except (Exception, SystemExit) as error:
+                self._lose(member, error)
 
     def _train(self, member: _Member) -> None:
         """Train one trial until a decision, its end, or about `NEWS_SECONDS`."""
@@ -105,8 +107,8 @@ class Crew:
         while not member.ended:
             try:
                 event = self._advance(member)
-            except Exception:
-                self._lose(member)
+            except (Exception, SystemExit) as error:
+                self._lose(member, error)
                 return
             self._news.append(event)
             member.ended = event.end is not None
@@ -120,6 +122,8 @@ class Crew:
         wanted = last or trainer.step + 1 in self._measure_at
         began = time.monotonic()
         progress = trainer.advance(measure=[self._objective] if wanted else [])
+        if progress.step == 1 and not trainer.can_sample and progress.cause is None:
+            self._check_objective(progress.metrics)
         seconds = time.monotonic() - began
         member.value = progress.metrics.get(self._objective, member.value if progress.ended else None)
         event = Event(
@@ -140,15 +144,27 @@ class Crew:
             event, end=end, constraints=dict(progress.constraints), cause=progress.cause or "", files=files
         )
 
+    def _check_objective(self, metrics: Mapping[str, float]) -> None:
+        """Raise where a user's training lacks the objective: at its first yield, not after a full budget."""
+        if self._objective not in metrics:
+            raise RequestError(
+                f"A training function yields the study's objective, {self._objective!r}, each time; it yielded others: "
+                f"{nearest(self._objective, metrics)}. Correct `objective` in the study, in a new --home."
+            )
+
     def _keep(self, trial: int, trainer: Trainer) -> tuple[str, ...]:
         """Leave the weights and a sample sheet of a finished trial in the home; return the sheet's path in it."""
         if not generates(trainer):
             return ()
         weights, sheet = self._home.weights(trial), self._home.sheet(trial, trainer.step)
-        for file in (weights, sheet):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        trainer.save_weights(weights)
-        trainer.sheet(sheet)
+        try:
+            for file in (weights, sheet):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            trainer.save_weights(weights)
+            trainer.sheet(sheet)
+        except OSError as error:  # the trial is done all the same
+            self._fault = str(error)
+            return ()
         return (str(sheet.relative_to(self._home.path)),)
 
     def _is_due(self, member: _Member) -> bool:
@@ -157,20 +173,26 @@ class Crew:
 
     def _save(self, member: _Member) -> None:
         assert member.trainer is not None
-        member.trainer.save(self._home.checkpoint(member.placement.trial))
         member.saved_at = time.monotonic()
+        try:
+            member.trainer.save(self._home.checkpoint(member.placement.trial))
+        except OSError as error:  # the checkpoint before it is still whole
+            self._fault = str(error)
 
-    def _lose(self, member: _Member) -> None:
-        """An exception says nothing about the parameters: the trial is lost, with the traceback as its cause."""
+    def _lose(self, member: _Member, error: BaseException) -> None:
+        """End a trial that raised: `died` where it does not fit in memory, else `lost`, with the traceback as cause."""
         member.ended = True
+        step = member.trainer.step if member.trainer is not None else 0
+        left = share_left(step=step + 1, epochs=self._study.budget.epochs)
+        too_large = out_of_memory(error)
         self._news.append(
             Event(
                 trial=member.placement.trial,
-                step=member.trainer.step if member.trainer is not None else 0,
+                step=step,
                 time=time.time(),
-                end="lost",
-                constraints=constraints(),
-                cause=traceback.format_exc(limit=-8),
+                end="died" if too_large else "lost",
+                constraints=constraints("memory", left=left) if too_large else constraints(),
+                cause="it does not fit in memory" if too_large else traceback.format_exc(limit=-8),
             )
         )
 
@@ -178,11 +200,13 @@ class Crew:
         """Tell the server the news, free the slots of trials that are over, seat new ones."""
         self._seq += 1
         slots = {slot: None if member is None else member.placement.trial for slot, member in self._slots.items()}
-        reply = self._sync(self._seq, [event.to_json() for event in self._news], slots, self._hungry())
+        reply = self._sync(self._seq, [event.to_json() for event in self._news], slots, self._hungry(), self._fault)
         self._news.clear()
         for slot, member in self._slots.items():
             if member is not None and (member.ended or member.placement.trial in reply["free"]):
                 self._slots[slot] = None
+                if member.trainer is not None:
+                    member.trainer.close()
         # Only now: a checkpoint ahead of what the server has recorded would leave a gap in the trial's curve.
         for member in self._members():
             if reply["drain"] or self._is_due(member):

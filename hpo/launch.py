@@ -19,22 +19,20 @@ from hpo.home import Home, second_driver
 from hpo.mirror import Ending
 from hpo.pruning import make_pruner
 from hpo.samplers import make_sampler
-from hpo.study import Study, read_yaml
+from hpo.study import Study
 from hpo.tracking import Tracker
 
 if TYPE_CHECKING:
     from hpo.analysis import BestTrial
 
-HOLDER_SECONDS = 15.0  # a killed driver's server needs some seconds to die with it
+HOLDER_SECONDS = 8.0  # a killed driver's server needs some seconds to die with it
 TRACKING_SECONDS = 60.0  # for what the tracker has not written when the search ends
 HURRIED_SECONDS = 2.0  # the same, after a second Ctrl-C
-
-# What a resumed search may change in its study file: how much and where, never what is compared.
-CHANGEABLE = ("budget", "resources", "tracking")
 
 # Ray reads these when it is imported. Tune's own loggers, snapshots and signal handler would only be in the way.
 _RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table of its own at any verbosity
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # what is left of Tune when Ray is gone must not start another
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -81,13 +79,11 @@ def search(
     place = Home(home)
     place.check_writable()
     if place.exists():
-        check_same_study(study, place)
+        study.check_continues(place.study)
     _wait_for_holder(place)
     direction = parts.check(study).direction
     make_pruner(study.pruner, epochs=study.budget.epochs)
     make_sampler(study.sampler, space=parts.space_of(study), seed=study.seed)
-    place.path.mkdir(parents=True, exist_ok=True)
-    study.save(place.study)
     for name, value in (_RAY_ENVIRONMENT | (_LOOPBACK if address is None else {})).items():
         os.environ.setdefault(name, value)
     from hpo import driver
@@ -110,20 +106,6 @@ def search(
     return Result(
         study=study, home=place.path, status=outcome.status, interrupted=outcome.interrupted, unsynced=unsynced
     )
-
-
-def check_same_study(study: Study, home: Home) -> None:
-    """Raise RequestError where the home's study differs in more than its budget and its machinery."""
-    before = Study(**read_yaml(home.study)).model_dump(mode="json")
-    now = study.model_dump(mode="json")
-    before["budget.epochs"], now["budget.epochs"] = before["budget"]["epochs"], now["budget"]["epochs"]
-    changed = [key for key in now if key not in CHANGEABLE and now[key] != before[key]]
-    if changed:
-        key = changed[0]
-        raise RequestError(
-            f"A resumed study keeps what it compares; {', '.join(changed)} differ from {home.study} "
-            f"({key}: {before[key]!r} there, {now[key]!r} now). Undo the change, or give another --home."
-        )
 
 
 def _wait_for_holder(home: Home) -> None:

@@ -31,7 +31,7 @@ from hpo.rows import CAUSE, END, HIDDEN, PASSED, PLACEMENT, REPEATED, SEED, STEP
 from hpo.rows import TrialRow as TrialRow
 from hpo.rows import read_trials as read_trials
 from hpo.samplers import ends_by_itself, make_sampler, sampler_class
-from hpo.study import Objective, Study
+from hpo.study import Study
 from hpo.tally import Account, Tally
 from search_spaces import Space
 
@@ -93,7 +93,7 @@ class Ledger:
         self._home = home
         self._ahead = ahead
         self._run = run
-        self._objective = study.objective.metric if isinstance(study.objective, Objective) else str(study.objective)
+        self._objective = study.objective_name
         self._sampler_class = sampler_class(study.sampler)
         self._steps = decision_steps(study.pruner, epochs=study.budget.epochs)
         sampler = make_sampler(study.sampler, space=space, seed=study.seed)
@@ -150,7 +150,8 @@ class Ledger:
             if not self._run or account.stay.run != self._run:
                 self._settle(account, replace(account.stay, group=""))
         self._decide(self._tally.open())
-        self._tally.stopped = ""  # the same command again is the user's word that the cause is gone
+        if not self._book.same_run:
+            self._tally.stopped = ""  # the same command again is the user's word that the cause is gone
         self._book.flush(sync=True)
         self._tidy([account.number for account in self._tally.all() if account.end])
 
@@ -203,6 +204,12 @@ class Ledger:
             if self._tally.stopped or self.left() > 0 or self._tally.running() or self._tally.waiting():
                 return False
             return not self._tally.queued() or not self._may_begin()
+
+    @property
+    def stopped(self) -> str:
+        """Why the study stopped early, empty where it did not."""
+        with self._lock:
+            return self._tally.stopped
 
     def stop(self, cause: str) -> None:
         """Place and ask nothing more; the first cause is kept."""

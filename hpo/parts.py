@@ -18,6 +18,7 @@ from hpo.study import Objective, Study
 from search_spaces import Space, SpaceError
 
 if TYPE_CHECKING:
+    from trainables.metrics._metric import Metric
     from trainables.training.loop import Trainer
 
 CHECKED_DRAWS = 16  # random configurations tried against the trainer before a search begins
@@ -44,22 +45,38 @@ def space_of(study: Study) -> Space:
 def own_function(study: Study) -> Any | None:
     """Return the user's training function where `model` names one, None where it names a model family."""
     found = plugins.load("models", study.model)
-    return None if inspect.isclass(found) else found
+    if inspect.isclass(found):
+        return None
+    try:
+        inspect.signature(found).bind({}, 0, 1)
+    except TypeError as error:
+        raise RequestError(f"model: a training function is called as train(params, seed, budget); {study.model} cannot "
+                           f"be: {error}. Give it these three arguments.") from None  # fmt: skip
+    return found
 
 
 def objective_of(study: Study) -> Objective:
-    """Return the objective with its direction: the metric's own, or the one written beside it."""
-    if isinstance(study.objective, Objective):
-        return study.objective
-    if not isinstance(study.objective, str):
+    """Return the objective with its direction: the metric's own; of an own function's metric, as written."""
+    written = study.objective
+    if isinstance(written, list):
         raise AssertionError("the study refuses several objectives")
     if own_function(study) is not None:
+        if isinstance(written, Objective):
+            return written
         raise RequestError(
             f"objective: a training function of your own yields its metrics, so {study.objective!r} needs its "
             f"direction. Write `objective: {{metric: {study.objective}, direction: minimize}}`."
         )
-    metric = plugins.load("metrics", study.objective)
-    return Objective(metric=study.objective, direction=metric.direction)
+    path = written.metric if isinstance(written, Objective) else written
+    metric = plugins.load("metrics", path)
+    found = Objective(metric=path, direction=metric.direction)
+    if metric.name != found.name:
+        raise RequestError(f"objective: a metric has the name that it is imported by; {path} calls itself "
+                           f"{metric.name!r}. Give both one name.")  # fmt: skip
+    if isinstance(written, Objective) and written.direction != found.direction:
+        raise RequestError(f"objective: {path} is a metric to {found.direction}; {written.direction!r} came. "
+                           f"Write `objective: {path}`.")  # fmt: skip
+    return found
 
 
 def trainer_of(study: Study, params: Params, *, seed: int, device: str = "cpu") -> Trainer:
@@ -80,7 +97,7 @@ def trainer_of(study: Study, params: Params, *, seed: int, device: str = "cpu") 
         params,
         seed=seed,
         epochs=study.budget.epochs,
-        metrics=[plugins.load("metrics", name)() for name in metric_names(study)],
+        metrics=_metrics(study),
         device=device,
     )
 
@@ -110,9 +127,14 @@ def _load_data(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
 
 def metric_names(study: Study) -> list[str]:
     """Return the objective's name, and those of our metrics that are cheap enough for each epoch."""
-    objective = study.objective.metric if isinstance(study.objective, Objective) else str(study.objective)
-    cheap = [name for name in plugins.names("metrics") if plugins.load("metrics", name).each_epoch]
-    return [objective, *(name for name in cheap if name != objective)]
+    return [metric.name for metric in _metrics(study)]
+
+
+def _metrics(study: Study) -> list[Metric]:
+    objective = objective_of(study)
+    cheap = [plugins.load("metrics", name) for name in plugins.names("metrics")]
+    others = [metric() for metric in cheap if metric.each_epoch and metric.name != objective.name]
+    return [plugins.load("metrics", objective.metric)(), *others]
 
 
 def check(study: Study) -> Objective:
@@ -128,6 +150,7 @@ def check(study: Study) -> Objective:
             raise RequestError(f"data: a training function of your own reads its own data; {study.data!r} came. "
                                "Leave `data` out.")  # fmt: skip
         return objective
+    data_of(study)
     generator = random.Random(study.seed)
     for params in [space.default(), *(space.random(generator) for _ in range(CHECKED_DRAWS))]:
         try:
@@ -135,6 +158,13 @@ def check(study: Study) -> Objective:
         except ValueError as error:
             raise RequestError(f"space {space.name!r} does not fit model {study.model!r}: {error}") from None
     return objective
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a training does not fit in the device's memory, or in the machine's."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def use_device(*, threads: int, gpu: bool = True) -> str:

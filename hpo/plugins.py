@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from hpo.errors import RequestError, nearest
@@ -40,7 +42,7 @@ def load(kind: Kind, name: str) -> Any:
     """Return the plug-in: the `ROLES[kind]` of our file, or what the dotted path leads to.
 
     A dotted path may name a module (its role is taken) or an attribute of one. Raises RequestError with the nearest
-    spelling where there is none. Errors inside a user's module are theirs and pass through.
+    spelling where there is none, and with the line where a user's module cannot be imported.
     """
     if "." in name:
         return _load_dotted(kind, name)
@@ -54,7 +56,7 @@ def load(kind: Kind, name: str) -> Any:
 def _load_dotted(kind: Kind, name: str) -> Any:
     parent, _, attribute = name.rpartition(".")
     if _found(name):
-        module = importlib.import_module(name)
+        module = _import(kind, name)
         if hasattr(module, ROLES[kind]):
             return getattr(module, ROLES[kind])
         raise RequestError(f"{kind}: a module must define {ROLES[kind]!r}; {name} does not. "
@@ -62,18 +64,32 @@ def _load_dotted(kind: Kind, name: str) -> Any:
     if not _found(parent):
         raise RequestError(f"{kind}: a dotted name is an import path; no module {parent!r} is found for {name!r}. "
                            "Check the spelling, and start where it can be imported.")  # fmt: skip
-    module = importlib.import_module(parent)
+    module = _import(kind, parent)
     if not hasattr(module, attribute):
         public = [item for item in vars(module) if not item.startswith("_")]
         raise RequestError(f"{kind}: module {parent} has no {attribute!r}: {nearest(attribute, public)}.")
     return getattr(module, attribute)
 
 
+def _import(kind: Kind, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # whatever a user's module does when it is imported
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{error.filename}, line {error.lineno}" if isinstance(error, SyntaxError) else \
+            f"{place.filename}, line {place.lineno}"  # fmt: skip
+        raise RequestError(
+            f"{kind}: the module {name} must import; it does not: {type(error).__name__}: {error} ({where}). Mend it."
+        ) from None
+
+
 def _found(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except (ModuleNotFoundError, ValueError):
+    except ModuleNotFoundError:
         return False
+    except Exception:  # a parent that fails to import is found, and told when it is imported
+        return True
 
 
 def _folder(kind: Kind) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -28,7 +28,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._began = time.monotonic()
+        self._noted = False
         self._first: tuple[float, int] | None = None  # when the first status came, and what had ended by then
         self._printed = 0.0
         self._last = ""
@@ -36,9 +36,9 @@ class Display:
     def __enter__(self) -> Display:
         if self._live is not None:
             self._live.start()
-            self._live.update(Text("starting Ray and the workers ..."), refresh=True)
+            self._live.update(Text("starting ..."), refresh=True)
         else:
-            self._console.print("starting Ray and the workers ...")
+            self._console.print("starting ...")
         return self
 
     def __exit__(
@@ -51,10 +51,15 @@ class Display:
         """Draw this status; without a terminal, print it if the last line is some seconds old and says less."""
         now = time.monotonic()
         self._first = self._first or (now, counted(status))
+        if not self._noted:
+            self._noted = True
+            for note in status["notes"]:
+                self._console.print(note)
         line = self._line(status, now)
         if self._live is not None:
             grid = Table.grid(padding=(0, 1))
-            grid.add_row(ProgressBar(total=status["budget"], completed=counted(status), width=24), Text(line))
+            bar = ProgressBar(total=status["budget"], completed=counted(status), width=self._console.width // 5)
+            grid.add_row(bar, Text(line, no_wrap=True, overflow="ellipsis"))
             self._live.update(grid, refresh=True)
         elif line != self._last and (now - self._printed >= PLAIN_SECONDS or status["over"]):
             self._console.print(line, highlight=False, soft_wrap=True)
@@ -71,6 +76,8 @@ class Display:
             parts.append(f"{ended / minutes:.3g} trials/min")
             if left > 0:
                 parts.append(f"{clock(left * minutes * 60 / ended)} left")
+        if status["draining"] and not status["over"]:
+            parts = ["stopping: checkpoints are being written ...", *parts]
         return "  ".join(part for part in parts if part)
 
 
@@ -95,15 +102,19 @@ def clock(seconds: float) -> str:
 def summary_table(found: Summary) -> Group:
     """Return what `hpo show` prints of a study."""
     table = Table(box=None, pad_edge=False)
-    for column in ("trial", "end", "value", "epochs", "parameters"):
-        table.add_column(column, justify="left" if column in ("end", "parameters") else "right")
+    for column in ("trial", "end", "value", "epochs", "cause", "parameters"):
+        justify: JustifyMethod = "left" if column in ("end", "cause", "parameters") else "right"
+        table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
     for trial in sorted(found.trials, key=_rank(found)):
         value = "" if trial.value is None else f"{trial.value:.5g}"
         params = "  ".join(f"{name}={_short(item)}" for name, item in trial.params.items())
-        table.add_row(str(trial.number), trial.end, value, str(trial.steps), Text(params, overflow="ellipsis"))
+        cause = (trial.cause.strip().splitlines() or [""])[-1] if trial.end in ("died", "lost") else ""
+        table.add_row(str(trial.number), trial.end, value, str(trial.steps), Text(cause), Text(params))
     counts = ", ".join(f"{count} {end}" for end, count in found.counts.items() if count)
     lines = [f"{found.study}: {counts or 'no trial yet'} of {found.budget.trials} trials"]
-    lines.append(f"{found.epochs_trained} epochs in {clock(found.seconds)}, {found.epochs_repeated} of them repeated")
+    busy = "" if found.worker_busy is None else f", workers busy {found.worker_busy:.0%}, width {found.width}"
+    repeated = f"{found.epochs_repeated} of them repeated"
+    lines.append(f"{found.epochs_trained} epochs in {clock(found.seconds)}, {repeated}{busy}")
     if found.best is not None:
         lines.append(f"best: trial {found.best.trial}, {found.objective.metric} {found.best.value:.6g}")
     if found.importances:

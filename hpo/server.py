@@ -1,8 +1,8 @@
 """The study server: one process that alone holds the ledger, and answers groups one message at a time.
 
-It runs as a named Ray actor beside the home (see `launch.py`), but is a plain class, so that everything except the wire
+It runs as a named Ray actor beside the home (see `driver.py`), but is a plain class, so that everything except the wire
 is tested without Ray. Calls arrive at least once: each is safe to repeat, and the constructor rebuilds all of it from
-the ledger after a crash. Stands below launch and group, above the ledger.
+the ledger after a crash. Stands below group and driver, above the ledger.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import contextlib
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
-from hpo.errors import HpoError, RequestError
+from hpo.errors import HpoError, RequestError, SearchFailed
 from hpo.home import Home
 from hpo.ledger import Ledger
 from hpo.messages import Event, Placement
@@ -24,7 +25,8 @@ from hpo.pruning import decision_steps
 from hpo.study import Study
 
 ASK_WAIT_SECONDS = 1.0  # how long a group's call may wait for the sampler before it is told to call again
-KEPT_REPLIES = 64
+
+_DRAIN = {"free": [], "place": [], "over": True, "drain": True}
 
 
 class StudyServer:
@@ -35,7 +37,7 @@ class StudyServer:
         study: Mapping[str, Any],
         home: str,
         *,
-        direction: str,
+        direction: Literal["minimize", "maximize"],
         workers: int,
         run: str,
         import_paths: Sequence[str] = (),
@@ -44,32 +46,38 @@ class StudyServer:
         sys.path.extend(path for path in import_paths if path not in sys.path)
         self._study = Study(**study)
         self._home = Home(home)
-        self._lock = threading.Condition()
+        self._lock = threading.Condition()  # placing, and what is known of groups; the ledger has a lock of its own
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # one message of a group at a time
         self._replies: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._gone: set[str] = set()
         self._draining = False
-        self._closed = False
-        self._failure: tuple[bool, str] | None = None  # (the request was at fault, why); told by `ready`
+        self._last: dict[str, Any] | None = None  # the status at `close`
+        self._ledger: Ledger | None = None
+        self._fault: tuple[bool, str] | None = None  # why there is no ledger: (the request was at fault, the cause)
         self._held = contextlib.ExitStack()
         try:
-            self._held.enter_context(self._home.locked())
-            self._ledger = Ledger(
-                self._study,
-                self._home,
-                space=space_of(self._study),
-                direction=direction,
-                ahead=workers if workers > 1 else 0,
-                run=run,
-            )
+            self._ledger = self._open(direction=direction, ahead=workers if workers > 1 else 0, run=run)
         except (HpoError, OSError) as error:
             self._held.close()
-            self._failure = (isinstance(error, RequestError), str(error))
+            self._fault = (isinstance(error, RequestError), str(error))
             return
         if workers > 1:
             threading.Thread(target=self._ask_ahead, name="ask-ahead", daemon=True).start()
 
+    def _open(self, *, direction: Literal["minimize", "maximize"], ahead: int, run: str) -> Ledger:
+        """Begin the home or go on with it: nothing is written before its lock is held."""
+        self._home.path.mkdir(parents=True, exist_ok=True)
+        self._held.enter_context(self._home.locked())
+        if self._home.exists():
+            self._study.check_continues(self._home.study)
+        space = space_of(self._study)
+        ledger = Ledger(self._study, self._home, space=space, direction=direction, ahead=ahead, run=run)
+        self._study.save(self._home.study)
+        return ledger
+
     def ready(self) -> tuple[bool, str] | None:
-        """Return None once the ledger is open, else whether the request was at fault and the reason."""
-        return self._failure
+        """Return None once the ledger is open, else whether the request was at fault and the cause."""
+        return self._fault
 
     def brief(self) -> dict[str, Any]:
         """Return what every group must know, as plain values."""
@@ -82,101 +90,135 @@ class StudyServer:
 
     def open_group(self, group: str) -> dict[str, Any]:
         """Return the first message to a new group: its placements, or that there are none now, or never again."""
-        return self._answer(group, 0, [], free=[0])
+        with self._turns[group]:
+            return self._known(group, 0) or self._answer(group, 0, [], free=[0])
 
     def sync(
-        self, group: str, seq: int, events: Sequence[Mapping[str, Any]], slots: Mapping[int, int | None], take: bool
+        self,
+        group: str,
+        seq: int,
+        events: Sequence[Mapping[str, Any]],
+        slots: Mapping[int, int | None],
+        take: bool,
+        fault: str = "",
     ) -> dict[str, Any]:
         """Record events, decide, and fill free slots. The one message of a group.
 
-        slots: slot to the trial in it, None where it is free. take: whether free slots want a trial. Returns `free`
-        (trials of this group that are over for it), `place` (placements), `over` (nothing more will come), `drain`
-        (write checkpoints and end).
+        slots: slot to the trial in it, None where it is free. take: whether free slots want a trial. fault: why the
+        group could not write into the home, which ends the study in good order. Returns `free` (trials of this group
+        that are over for it), `place` (placements), `over` (nothing more will come), `drain` (checkpoint and end).
         """
-        running = {trial: slot for slot, trial in slots.items() if trial is not None}
-        with self._lock:
-            last = self._replies.get(group)
-            if last is not None and last[0] == seq:
-                return last[1]
-        try:
-            ended = self._ledger.record([Event.from_json(event) for event in events])
-        except OSError as error:
-            return self._stop(error)
-        gone = sorted({*ended, *(trial for trial in running if not self._ledger.owns(group, trial))} & running.keys())
-        free = [slot for slot, trial in slots.items() if trial is None] + [running[trial] for trial in gone]
-        return self._answer(group, seq, gone, free=sorted(free) if take else [])
+        with self._turns[group]:
+            if (reply := self._known(group, seq)) is not None:
+                return reply
+            ledger = self._open_ledger()
+            running = {trial: slot for slot, trial in slots.items() if trial is not None}
+            try:
+                ended = ledger.record([Event.from_json(event) for event in events])
+            except OSError as error:
+                return self._stop(str(error))
+            if fault:
+                self._stop(fault)
+            gone = {*ended, *(trial for trial in running if not ledger.owns(group, trial))} & running.keys()
+            free = [slot for slot, trial in slots.items() if trial is None] + [running[trial] for trial in gone]
+            return self._answer(group, seq, sorted(gone), free=sorted(free) if take else [])
 
-    def close_group(self, group: str, *, failed: bool, cause: str = "") -> None:
-        """The group is gone; what still ran in it waits to be placed again."""
-        try:
-            self._ledger.release(group, failed=failed, cause=cause or "the worker process went away")
-        except OSError as error:
-            self._stop(error)
+    def close_group(self, group: str, *, failed: bool) -> None:
+        """The group is gone; what still ran in it waits to be placed again, and nothing is placed in it any more."""
         with self._lock:
+            self._gone.add(group)
             self._replies.pop(group, None)
+            try:
+                self._open_ledger().release(group, failed=failed, cause="the worker process went away")
+            except OSError as error:
+                self._stop(str(error))
             self._lock.notify_all()
 
     def drain(self) -> None:
         """From the next message on, groups write checkpoints and end; nothing more is placed."""
-        self._draining = True
         with self._lock:
+            self._draining = True
             self._lock.notify_all()
 
     def status(self) -> dict[str, Any]:
-        """Return the figures of the progress display, as plain values."""
-        return asdict(self._ledger.status())
+        """Return the fields of `hpo.ledger.Status` and `draining`; the last ones after `close`."""
+        return self._last or asdict(self._open_ledger().status()) | {"draining": self._draining}
 
     def over(self) -> bool:
         """Whether no group is wanted any more: budget used, draining, or stopped."""
-        return self._draining or self._ledger.over() or bool(self._ledger.status().stopped)
+        if self._draining or self._last is not None:
+            return True
+        ledger = self._open_ledger()
+        return ledger.over() or bool(ledger.stopped)
 
     def close(self) -> dict[str, Any]:
         """Settle the ledger, free the home, and return the last status."""
-        self._closed = True
         with self._lock:
+            if self._last is None:
+                ledger = self._open_ledger()
+                self._last = asdict(ledger.status()) | {"draining": self._draining}
+                ledger.close()
+                self._held.close()
             self._lock.notify_all()
-        status = self.status()
-        self._ledger.close()
-        self._held.close()
-        return status
+            return self._last
+
+    def _open_ledger(self) -> Ledger:
+        if self._ledger is None or self._last is not None:
+            raise SearchFailed(
+                self._fault[1] if self._fault else "The study server is closed; nothing more is recorded."
+            )
+        return self._ledger
+
+    def _known(self, group: str, seq: int) -> dict[str, Any] | None:
+        """Return the reply that this message had before."""
+        with self._lock:
+            last = self._replies.get(group)
+            return last[1] if last is not None and last[0] == seq else None
 
     def _answer(self, group: str, seq: int, gone: list[int], *, free: list[int]) -> dict[str, Any]:
         try:
-            placements = [] if self._draining else self._place(group, seq, free)
+            placements = self._place(group, seq, free)
         except OSError as error:
-            return self._stop(error)
+            return self._stop(str(error))
         reply = {
             "free": gone,
             "place": [placement.to_json() for placement in placements],
-            "over": self.over() or self._ledger.left() == 0,
+            "over": self.over() or self._open_ledger().left() == 0,
             "drain": self._draining,
         }
         with self._lock:
-            self._replies[group] = (seq, reply)
+            if group not in self._gone:
+                self._replies[group] = (seq, reply)
             self._lock.notify_all()  # a taken place makes room in the queue
         return reply
 
     def _place(self, group: str, seq: int, free: list[int]) -> list[Placement]:
         """Fill the slots; events are recorded already, so waiting here for the sampler holds up nobody else."""
-        placed = self._ledger.placed(group, seq)  # a repeated call after a restart: these were given before
+        ledger = self._open_ledger()
+        placed = ledger.placed(group, seq)  # a repeated call after a restart: these were given before
         deadline = time.monotonic() + ASK_WAIT_SECONDS
         for slot in free[len(placed) :]:
-            while (placement := self._ledger.place(group, seq, slot)) is None:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0 or self._draining or self._ledger.left() == 0:
-                    return placed
-                with self._lock:
-                    self._lock.wait(min(remaining, 0.05))
-            placed.append(placement)
+            while True:
+                with self._lock:  # a group that went away while it waited must not be given a trial
+                    if self._draining or self._last is not None or group in self._gone:
+                        return placed
+                    if (placement := ledger.place(group, seq, slot)) is not None:
+                        placed.append(placement)
+                        break
+                    if time.monotonic() > deadline or ledger.left() == 0:
+                        return placed
+                    self._lock.wait(0.05)
         return placed
 
     def _ask_ahead(self) -> None:
         """Keep the queue filled while groups train: the sampler's time is never theirs."""
-        while not self._closed:
+        while self._last is None:
             try:
-                asked = not self._draining and self._ledger.ask_ahead()
+                asked = not self._draining and self._open_ledger().ask_ahead()
             except OSError as error:
-                self._stop(error)
+                self._stop(str(error))
+                return
+            except SearchFailed:  # closed meanwhile
                 return
             with self._lock:
                 if asked:
@@ -184,8 +226,9 @@ class StudyServer:
                 else:
                     self._lock.wait(1.0)
 
-    def _stop(self, error: OSError) -> dict[str, Any]:
+    def _stop(self, cause: str) -> dict[str, Any]:
         """End the study in good order where its home cannot be written: what is in it stays whole."""
-        self._ledger.stop(f"The home must be writable; {error}. Free the disk, then run the same command again.")
-        self._draining = True
-        return {"free": [], "place": [], "over": True, "drain": True}
+        self._open_ledger().stop(f"The home must be writable: {cause}. Free the disk, then run the same command again.")
+        with self._lock:
+            self._draining = True
+        return _DRAIN

@@ -6,6 +6,7 @@ is looked up in `hpo.parts`. Imports errors and plug-in names.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hpo import plugins
 from hpo.errors import NotBuilt, RequestError, nearest
+
+# What a resumed search may change in its study file: how much and where, never what is compared.
+CHANGEABLE = ("budget", "resources", "tracking")
 
 Scalar = bool | int | float | str | None
 
@@ -70,7 +74,7 @@ class Resources(_Frozen):
 class Method(BaseModel):
     """A sampler or pruner: a short name or dotted path, and the options of its constructor."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     options: dict[str, Scalar | list[Scalar]] = {}
@@ -94,6 +98,11 @@ class Objective(_Frozen):
 
     metric: str
     direction: Literal["minimize", "maximize"]
+
+    @property
+    def name(self) -> str:
+        """What the metric is called everywhere: of a dotted path the last part."""
+        return self.metric.rpartition(".")[2]
 
 
 class Study(_Frozen):
@@ -133,16 +142,37 @@ class Study(_Frozen):
         if str(source) in known and not path.is_file():
             path = known[str(source)]
         elif not path.is_file():
-            raise RequestError(f"A study is a YAML file or a ready-made one; {source} is neither: "
+            fault = "it is a folder" if path.is_dir() else "there is no such file"
+            raise RequestError(f"A study is a YAML file or a ready-made one; {str(source)!r} is neither ({fault}): "
                                f"{nearest(str(source), known)}.")  # fmt: skip
         values = read_yaml(path)
         for change in changes:
             _apply(values, change)
         return cls(**values)
 
+    @property
+    def objective_name(self) -> str:
+        """What the objective is called in the ledger, in MLflow and in figures."""
+        metric = self.objective.metric if isinstance(self.objective, Objective) else str(self.objective)
+        return metric.rpartition(".")[2]
+
     def save(self, path: Path) -> None:
-        """Write the study as YAML, every key of it."""
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        """Write the study as YAML, every key of it; a crash leaves the file as it was."""
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        draft.replace(path)
+
+    def check_continues(self, path: Path) -> None:
+        """Raise RequestError where this study compares something else than the one in `path`, a home's study file."""
+        before, now = Study.load(path).model_dump(mode="json"), self.model_dump(mode="json")
+        before["budget.epochs"], now["budget.epochs"] = before["budget"]["epochs"], now["budget"]["epochs"]
+        changed = [key for key in now if key not in CHANGEABLE and now[key] != before[key]]
+        if changed:
+            key = changed[0]
+            raise RequestError(
+                f"A resumed study keeps what it compares; {', '.join(changed)} differ from {path} "
+                f"({key}: {before[key]!r} there, {now[key]!r} now). Undo the change, or give another --home."
+            )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -197,17 +227,20 @@ def _apply(values: dict[str, Any], change: str) -> None:
 
 
 def _explain(error: ValidationError) -> str:
-    lines = []
+    lines: dict[str, list[str]] = {}
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"] if not _is_branch(part)) or "study"
         if item["type"] == "extra_forbidden":
             parent, _, key = where.rpartition(".")
-            lines.append(f"{where}: no such key; {nearest(key, _keys_of(parent))}.")
+            text = f"no such key; {nearest(key, _keys_of(parent))}."
         elif item["type"] == "missing":
-            lines.append(f"{where}: this key is required and was not given.")
+            text = "this key is required and was not given."
         else:
-            lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}; {item['input']!r} came.")
-    return "The study is not valid.\n  " + "\n  ".join(dict.fromkeys(lines))
+            text = f"{item['msg'].removeprefix('Value error, ')}; {item['input']!r} came."
+        lines.setdefault(where, []).append(text)
+    # Of a union, the branch that came furthest says what is wrong; the others only that they are not it.
+    told = {where: texts for where, texts in lines.items() if not any(key.startswith(f"{where}.") for key in lines)}
+    return "The study is not valid.\n  " + "\n  ".join(f"{where}: {texts[-1]}" for where, texts in told.items())
 
 
 def _is_branch(part: int | str) -> bool:

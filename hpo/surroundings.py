@@ -80,7 +80,7 @@ def step_back() -> None:
 def versions() -> dict[str, str]:
     """Return the installed versions of what decides a result. Imports none of it."""
     found = {"python": platform.python_version()}
-    for name in ("generative-hpo", "torch", "ray", "optuna", "mlflow"):
+    for name in ("generative-hpo", "torch", "numpy", "scikit-learn", "ray", "optuna", "mlflow"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found

@@ -153,7 +153,7 @@ class Mirror:
                     records,
                     position=self._position,
                     offset=offset,
-                    objective=self._objective.metric,
+                    objective=self._objective.name,
                     direction=self._objective.direction,
                 )
                 runs.write(chunk, home=self._home, live=self._live)

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
 
 from hpo.errors import HpoError
 
@@ -54,6 +54,10 @@ class ServerHandle:
                 time.sleep(0.2)
             except ActorDiedError as error:
                 raise ServerGone(_gone(error)) from None
+            except RayTaskError as error:  # what the server raised; ours is said in its own words
+                if isinstance(error.cause, HpoError):
+                    raise type(error.cause)(str(error.cause)) from None
+                raise
 
     def end(self) -> None:
         """End the server's process for good."""

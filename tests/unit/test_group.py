@@ -149,19 +149,45 @@ def test_a_trial_whose_worker_went_away_is_placed_again_until_its_tries_are_used
     request = study("curve", resources={"retries": 1})
     server = serve(request, home)
     first = server.open_group("g0")["place"][0]
-    server.close_group("g0", failed=True, cause="killed")
+    server.close_group("g0", failed=True)
     again = server.open_group("g1")["place"][0]
     assert (again["trial"], again["params"], again["seed"]) == (first["trial"], first["params"], first["seed"])
-    server.close_group("g1", failed=True, cause="killed")
+    server.close_group("g1", failed=True)
     assert server.open_group("g2")["place"][0]["trial"] == first["trial"] + 1
     assert ends(server.status()) == {"lost": 1}
     server.close_group("g2", failed=False)
-    finish(server)
+    finish(server, name="h")
     status = server.close()
     assert status["done"] + status["pruned"] == 12  # a fresh trial took its place
     lost = rows(request, home)[first["trial"]]
     assert (lost.end, lost.placements) == ("lost", 2)
-    assert "killed" in lost.cause
+    assert "the worker process went away" in lost.cause
+
+
+def test_a_group_that_is_gone_is_given_nothing_more(home: Home) -> None:
+    server = serve(study("curve"), home)
+    server.open_group("g")
+    server.close_group("g", failed=True)
+    late = server.sync("g", 1, [], {0: None}, True)
+    assert late["place"] == []
+    assert (server.status()["running"], server.status()["waiting"]) == (0, 1)
+    server.close()
+    assert server.close() == server.status(), "a repeated call is answered alike"
+
+
+def test_what_cannot_be_written_ends_the_study_in_good_order(home: Home) -> None:
+    request = study("slow_curve", budget={"trials": 2, "epochs": 100}, resources={"checkpoint_seconds": 0.1})
+    server = serve(request, home)
+    home.checkpoints.touch()  # a file where the folder should be: no checkpoint can be written
+    finish(server)
+    status = server.close()
+    assert "The home must be writable" in status["stopped"]
+    assert ends(status) == {}
+    home.checkpoints.unlink()
+    later = serve(request, home, run="later")
+    assert later.status()["waiting"] == 1
+    assert later.status()["stopped"] == ""
+    later.close()
 
 
 def test_draining_ends_groups_with_checkpoints_and_the_next_run_goes_on(home: Home) -> None:

@@ -403,7 +403,7 @@ def test_nsga_is_told_the_worst_seen_where_nothing_was_measured(home: Home) -> N
     assert trials[2].value == 7.0
 
 
-@pytest.mark.parametrize(("step", "left"), [(0, 1.0), (1, 0.75), (4, 0.25)])
+@pytest.mark.parametrize(("step", "left"), [(0, 1.0), (1, 1.0), (4, 0.25)])
 def test_the_severity_of_a_death_is_the_budget_left(home: Home, step: int, left: float) -> None:
     ledger = opened(toy_study(trials=1), home)
     ledger.record([event(placed(ledger), step, end="died", cause="x")])

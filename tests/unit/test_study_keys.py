@@ -89,7 +89,9 @@ def crew_messages(request: Study, path: Path) -> tuple[set[bool], bool]:
     """Whether a crew asks for another trial after its first, and whether it wrote a checkpoint on the way."""
     takes: list[bool] = []
 
-    def sync(seq: int, events: list[dict[str, Any]], slots: dict[int, int | None], take: bool) -> dict[str, Any]:
+    def sync(
+        seq: int, events: list[dict[str, Any]], slots: dict[int, int | None], take: bool, fault: str
+    ) -> dict[str, Any]:
         takes.append(take)
         return {"free": [], "place": [], "over": False, "drain": False}
 

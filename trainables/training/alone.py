@@ -154,6 +154,9 @@ class Training:
         self._sensors.load_state(checkpoint.numbers(state, "sensors"))
         self._step = checkpoint.whole(state, "step")
 
+    def close(self) -> None:
+        """Do nothing: tensors are let go with the object."""
+
     def save_weights(self, path: Path) -> None:
         """Write the weights that sampling and measuring need, as one safetensors file."""
         checkpoint.write_tensors(path, self._module.state_dict())

@@ -57,12 +57,15 @@ class Trainer(Protocol):
     def restore(self, folder: Path) -> None:
         """Go on from the checkpoint in this folder, exactly as if never interrupted."""
 
+    def close(self) -> None:
+        """Let go of what this training holds; it is not trained any further."""
+
 
 class Generator(Trainer, Protocol):
     """A training whose model is ours: it can be measured, sampled from, and its weights kept."""
 
     def measure(self, names: Collection[str], *, split: str = "validation") -> Mapping[str, Measurement]:
-        """The named metrics, and every cheap one, on one split of the data."""
+        """The named metrics on one split of the data."""
 
     def sheet(self, path: Path) -> None:
         """Write a PNG of samples from noise that stays the same."""

@@ -101,6 +101,12 @@ class OwnTraining:
                 )
         self._step = step
 
+    def close(self) -> None:
+        """Close the generator, so that its `finally` runs now."""
+        close = getattr(self._yields, "close", None)
+        if close is not None:
+            close()
+
     def _next(self) -> Metrics | None:
         if self._yields is None:
             self._yields = iter(self._function(self._params, self._seed, self._epochs))
