@@ -63,17 +63,21 @@ class Shares:
 def run(study: Study, home: Home, *, direction: str, address: str | None, on_status: OnStatus | None) -> Outcome:
     """Search until the budget is used, the study stops, or a signal drains it."""
     stop = threading.Event()
-    with _signals(stop), _cluster(study, address) as given:
+    with _signals(stop), _cluster(study, address) as cluster:
+        given = cluster.shares
         name = f"hpo-{uuid.uuid4().hex[:8]}"
         server = _start_server(study, home, name=name, direction=direction, workers=given.workers)
         experiment = _Experiment(study, server, shares=given, name=name)
-        drained, status = _watch(experiment, server, stop, on_status or (lambda status: None))
+        show = on_status or (lambda status: None)
+        drained, status = _watch(experiment, server, stop, show)
+        cluster.answers = not (drained and experiment.thread.is_alive())
         try:
             status = server.hurry("close") if drained else server.call("close")
+            show(status)
         except ServerGone:
             if not drained:
                 raise
-        else:
+        if cluster.answers:
             server.end()
     if not (status["over"] or status["stopped"] or drained):
         raise SearchFailed(
@@ -190,8 +194,16 @@ def _signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@dataclass
+class _Cluster:
+    """Ray while a search runs. answers: False once a signal has ended Ray's own processes, as far as can be seen."""
+
+    shares: Shares
+    answers: bool = True
+
+
 @contextmanager
-def _cluster(study: Study, address: str | None) -> Iterator[Shares]:
+def _cluster(study: Study, address: str | None) -> Iterator[_Cluster]:
     """Join or start Ray, and leave it as it was found."""
     ours = not ray.is_initialized()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -209,10 +221,14 @@ def _cluster(study: Study, address: str | None) -> Iterator[Shares]:
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():  # ray.init takes SIGTERM for itself
             signal.signal(number, handler)
+    cluster = None
     try:
-        yield shares(study, ray.cluster_resources())
+        cluster = _Cluster(shares(study, ray.cluster_resources()))
+        yield cluster
     finally:
-        if ours:  # on a thread: a Ray that was ended by a signal beside us never answers
+        if ours and (cluster is None or cluster.answers):
+            ray.shutdown()
+        elif ours:  # it would wait a minute for processes that are gone
             leaving = threading.Thread(target=ray.shutdown, name="ray-shutdown", daemon=True)
             leaving.start()
             leaving.join(SHUTDOWN_SECONDS)
