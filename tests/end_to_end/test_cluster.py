@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from searches import SMALL, Search, assert_exact, environment, hpo
 
 # Two nodes on this machine, on loopback, until the test closes standard input.
