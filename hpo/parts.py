@@ -56,27 +56,29 @@ def own_function(study: Study) -> Any | None:
 
 
 def objective_of(study: Study) -> Objective:
-    """Return the objective with its direction: the metric's own; of an own function's metric, as written."""
+    """Return the objective with its direction: as written, which imports nothing, or else the metric's own."""
     written = study.objective
     if isinstance(written, list):
         raise AssertionError("the study refuses several objectives")
+    if isinstance(written, Objective):
+        return written
     if own_function(study) is not None:
-        if isinstance(written, Objective):
-            return written
         raise RequestError(
-            f"objective: a training function of your own yields its metrics, so {study.objective!r} needs its "
-            f"direction. Write `objective: {{metric: {study.objective}, direction: minimize}}`."
+            f"objective: a training function of your own yields its metrics, so {written!r} needs its "
+            f"direction. Write `objective: {{metric: {written}, direction: minimize}}`."
         )
-    path = written.metric if isinstance(written, Objective) else written
-    metric = plugins.load("metrics", path)
-    found = Objective(metric=path, direction=metric.direction)
-    if metric.name != found.name:
-        raise RequestError(f"objective: a metric has the name that it is imported by; {path} calls itself "
+    return Objective(metric=written, direction=plugins.load("metrics", written).direction)
+
+
+def _check_objective(objective: Objective) -> None:
+    """Raise RequestError where a metric of a model family is called or directed otherwise than it says itself."""
+    metric = plugins.load("metrics", objective.metric)
+    if metric.name != objective.name:
+        raise RequestError(f"objective: a metric has the name that it is imported by; {objective.metric} calls itself "
                            f"{metric.name!r}. Give both one name.")  # fmt: skip
-    if isinstance(written, Objective) and written.direction != found.direction:
-        raise RequestError(f"objective: {path} is a metric to {found.direction}; {written.direction!r} came. "
-                           f"Write `objective: {path}`.")  # fmt: skip
-    return found
+    if metric.direction != objective.direction:
+        raise RequestError(f"objective: {objective.metric} is a metric to {metric.direction}; {objective.direction!r} "
+                           f"came. Write `objective: {objective.metric}`.")  # fmt: skip
 
 
 def trainer_of(study: Study, params: Params, *, seed: int, device: str = "cpu") -> Trainer:
@@ -150,6 +152,7 @@ def check(study: Study) -> Objective:
             raise RequestError(f"data: a training function of your own reads its own data; {study.data!r} came. "
                                "Leave `data` out.")  # fmt: skip
         return objective
+    _check_objective(objective)
     data_of(study)
     generator = random.Random(study.seed)
     for params in [space.default(), *(space.random(generator) for _ in range(CHECKED_DRAWS))]:

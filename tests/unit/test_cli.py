@@ -49,6 +49,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         ({"space": {"base": "vae", "dropuot": 0.1}}, "does not fit model 'vae'.*dropuot"),
         ({"space": {"base": "vae", "lr": None}}, "lr"),
         ({"budget": {"trials": 0, "epochs": 1}}, "budget.trials: .*0 came"),
+        ({"objective": {"metric": "nll", "direction": "maximize"}}, "nll is a metric to minimize; 'maximize' came"),
         ({"objective": ["nll", "elbo"]}, "objective: this release takes one metric"),
         ({"sampler": "tpee"}, "did you mean 'tpe'"),
         ({"sampler": {"name": "tpe", "startup": 3}}, "startup"),
