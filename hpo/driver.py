@@ -60,13 +60,25 @@ class Shares:
     gpus: float
 
 
-def run(study: Study, home: Home, *, direction: str, address: str | None, on_status: OnStatus | None) -> Outcome:
-    """Search until the budget is used, the study stops, or a signal drains it."""
+def run(
+    study: Study,
+    home: Home,
+    *,
+    direction: str,
+    address: str | None,
+    on_status: OnStatus | None,
+    on_open: Callable[[], None],
+) -> Outcome:
+    """Search until the budget is used, the study stops, or a signal drains it.
+
+    on_open: called once the home is ours; before that it may be another driver's, and is left as it is.
+    """
     stop = threading.Event()
     with _signals(stop), _cluster(study, address) as cluster:
         given = cluster.shares
         name = f"hpo-{uuid.uuid4().hex[:8]}"
         server = _start_server(study, home, name=name, direction=direction, workers=given.workers)
+        on_open()
         experiment = _Experiment(study, server, shares=given, name=name)
         show = on_status or (lambda status: None)
         drained, status = _watch(experiment, server, stop, show)

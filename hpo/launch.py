@@ -91,16 +91,17 @@ def search(
     ending: Ending = "stopped"
     patience = TRACKING_SECONDS
     tracker = Tracker(study, place)
-    tracker.start()
     try:
-        outcome = driver.run(study, place, direction=direction, address=address, on_status=on_status)
+        outcome = driver.run(
+            study, place, direction=direction, address=address, on_status=on_status, on_open=tracker.start
+        )
         if not outcome.status["stopped"]:
             ending = "interrupted" if outcome.interrupted else "finished"
     except KeyboardInterrupt:
         ending, patience = "interrupted", HURRIED_SECONDS
         raise
     finally:
-        unsynced = tracker.end(ending, timeout=patience)
+        unsynced = tracker.end(ending, timeout=patience) if tracker.started else 0
     if ending == "stopped":
         raise SearchFailed(f"The search stopped. {outcome.status['stopped']}")
     return Result(

@@ -51,6 +51,11 @@ class Tracker:
         """How many writes MLflow refused for good, such as those to a run that somebody deleted."""
         return self._mirror.traffic.refused
 
+    @property
+    def started(self) -> bool:
+        """Whether `start` was called; only then is there anything to `end`."""
+        return self._thread.ident is not None
+
     def start(self) -> None:
         """Begin to tail the event log; returns at once."""
         self._thread.start()
