@@ -20,10 +20,9 @@ import pandas as pd
 
 from hpo.event_log import EventLog
 from hpo.home import Home
-from hpo.journal import Journal
 from hpo.messages import Event, Params, Record, Start
 from hpo.rows import TrialRow as TrialRow
-from hpo.rows import read_trials
+from hpo.rows import read_ledger, row_of
 from hpo.study import Budget, Objective, Study
 
 SCHEMA = 1  # version of `Summary.to_json`; a key may be added under the same number, none changed or removed
@@ -140,9 +139,9 @@ class Reading:
 def read(home: Home) -> Reading:
     """Return what the home holds now. Raises RequestError where it is no home."""
     study = Study.load(home.require().study)
-    rows = tuple(row for row in read_trials(home, study) if row.end in STATES)
+    direction, frozen = read_ledger(home, study)
+    rows = tuple(row for row in map(row_of, frozen) if row.end in STATES)
     records, _ = EventLog(home).read(0)
-    direction, frozen = _open(home, study)
     events: dict[int, list[Event]] = defaultdict(list)
     for record in records:
         if isinstance(record, Event):
@@ -290,15 +289,6 @@ def summary(source: Home | Reading) -> Summary:
 
 def _reading(source: Home | Reading) -> Reading:
     return source if isinstance(source, Reading) else read(source)
-
-
-def _open(home: Home, study: Study) -> tuple[str, list[optuna.trial.FrozenTrial]]:
-    """Return direction and trials of the ledger; the direction is a guess where there is no trial yet."""
-    try:
-        opened = optuna.load_study(study_name=study.name, storage=optuna.storages.JournalStorage(Journal(home.ledger)))
-    except KeyError:  # killed before the first record
-        return "minimize", []
-    return opened.direction.name.lower(), opened.get_trials(deepcopy=False)
 
 
 def _axes(frozen: list[optuna.trial.FrozenTrial]) -> tuple[Axis, ...]:

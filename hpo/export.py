@@ -25,7 +25,7 @@ from hpo.study import Budget, Objective, Scalar, Study, read_yaml
 from hpo.surroundings import versions
 from trainables.training.loop import Trainer, generates
 
-EPOCH = Callable[[int, dict[str, float]], None]
+OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 class Config(BaseModel):
@@ -88,7 +88,7 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
         return sorted(file.name for file in target.iterdir())
 
 
-def train(config: Config, folder: str | Path, *, on_epoch: EPOCH | None = None) -> list[str]:
+def train(config: Config, folder: str | Path, *, on_epoch: OnEpoch | None = None) -> list[str]:
     """Train one configuration at its full budget into a folder like an export's; return the names of its files."""
     objective = config.objective.name
     with _fresh(Path(folder).resolve()) as target:

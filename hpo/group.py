@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from hpo.errors import RequestError, nearest
 from hpo.home import Home
 from hpo.messages import End, Event, Placement
 from hpo.parts import out_of_memory, trainer_of, use_device
+from hpo.plugins import reach
 from hpo.study import Study
 from hpo.wire import ServerHandle
 from trainables.training.loop import Trainer, constraints, generates, share_left
@@ -228,9 +228,7 @@ class Group(tune.Trainable):  # type: ignore[misc]
         """Begin a group. config: `server` (actor name), `group`, `trials` (placements), `gpu` (whether it has one)."""
         server = ServerHandle.named(config["server"])
         brief = server.call("brief")
-        for path in brief["import_paths"]:
-            if path not in sys.path:
-                sys.path.append(path)
+        reach(brief["import_paths"])
         study = Study(**brief["study"])
         self._crew = Crew(
             study,

@@ -28,8 +28,6 @@ from hpo.line_file import LineFile, OpenFile
 from hpo.messages import Event, Params, Placement, Start
 from hpo.pruning import decision_steps, make_pruner
 from hpo.rows import CAUSE, END, HIDDEN, PASSED, PLACEMENT, REPEATED, SEED, STEP, Stay, repeated_of, row_of, stay_of
-from hpo.rows import TrialRow as TrialRow
-from hpo.rows import read_trials as read_trials
 from hpo.samplers import ends_by_itself, make_sampler, sampler_class
 from hpo.study import Study
 from hpo.tally import Account, Tally

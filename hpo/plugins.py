@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -36,6 +38,11 @@ def names(kind: Kind) -> list[str]:
 def studies() -> dict[str, Path]:
     """Return the ready-made studies: name to YAML file."""
     return {name: _STUDIES / f"{name}.yaml" for name in _files_in(_STUDIES, ".yaml")}
+
+
+def reach(paths: Iterable[str]) -> None:
+    """Let this process import what the driver can: add the driver's import paths behind its own."""
+    sys.path.extend(path for path in paths if path not in sys.path)
 
 
 def load(kind: Kind, name: str) -> Any:

@@ -66,21 +66,28 @@ class TrialRow:
 
 
 def read_trials(home: Home, study: Study) -> list[TrialRow]:
-    """Return the trials of a home in order of their number, also while a search runs; hidden ones are left out.
+    """Return the trials of a home in order of their number, also while a search runs; hidden ones are left out."""
+    return [row_of(trial) for trial in read_ledger(home, study)[1]]
 
-    A home killed before its ledger was begun has none.
+
+def read_ledger(home: Home, study: Study) -> tuple[str, list[FrozenTrial]]:
+    """Return the direction and Optuna's records of the trials that are shown, as they stand at one moment.
+
+    A home killed before its ledger was begun has none, and its direction is a guess.
     """
     storage = optuna.storages.JournalStorage(Journal(home.ledger))
     try:
-        trials = storage.get_all_trials(storage.get_study_id_from_name(study.name), deepcopy=False)
+        study_id = storage.get_study_id_from_name(study.name)
     except KeyError:
         if storage.get_all_studies():
             raise RequestError(
                 f"A home holds one study; the ledger of {home.path} holds another than {study.name!r}. Give the home "
                 "of that study."
             ) from None
-        return []
-    return [row_of(trial) for trial in trials if HIDDEN not in trial.user_attrs]
+        return "minimize", []
+    (direction,) = storage.get_study_directions(study_id)
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    return direction.name.lower(), [trial for trial in trials if HIDDEN not in trial.user_attrs]
 
 
 def row_of(trial: FrozenTrial) -> TrialRow:

@@ -8,7 +8,6 @@ the ledger after a crash. Stands below group and driver, above the ledger.
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -21,6 +20,7 @@ from hpo.home import Home
 from hpo.ledger import Ledger
 from hpo.messages import Event, Placement
 from hpo.parts import space_of
+from hpo.plugins import reach
 from hpo.pruning import decision_steps
 from hpo.study import Study
 
@@ -43,7 +43,7 @@ class StudyServer:
         import_paths: Sequence[str] = (),
     ) -> None:
         self._import_paths = list(import_paths)
-        sys.path.extend(path for path in import_paths if path not in sys.path)
+        reach(import_paths)
         self._study = Study(**study)
         self._home = Home(home)
         self._lock = threading.Condition()  # placing, and what is known of groups; the ledger has a lock of its own

@@ -20,9 +20,10 @@ from optuna.study import load_study
 
 from hpo.event_log import EventLog
 from hpo.home import Home
-from hpo.ledger import Ledger, read_trials
+from hpo.ledger import Ledger
 from hpo.line_file import LineFile
 from hpo.messages import Event, Placement, Start
+from hpo.rows import read_trials
 from hpo.samplers import trial_seed
 
 EPOCHS = 4

@@ -12,8 +12,8 @@ import pytest
 
 from hpo.group import Crew
 from hpo.home import Home
-from hpo.ledger import TrialRow, read_trials
 from hpo.messages import Placement
+from hpo.rows import TrialRow, read_trials
 from hpo.server import StudyServer
 from hpo.study import Study
 

@@ -20,9 +20,10 @@ from optuna.trial import TrialState
 from hpo.errors import RequestError, SearchFailed
 from hpo.event_log import EventLog
 from hpo.home import Home
-from hpo.ledger import Ledger, read_trials
+from hpo.ledger import Ledger
 from hpo.line_file import LineFile
 from hpo.messages import Event, Placement, Start
+from hpo.rows import read_trials
 from hpo.samplers import trial_seed
 from hpo.study import Budget, Study
 from search_spaces import Choice, Float, Space

@@ -12,7 +12,7 @@ from optuna.samplers import GPSampler, GridSampler, RandomSampler, TPESampler
 
 from hpo.errors import RequestError
 from hpo.home import Home
-from hpo.ledger import read_trials
+from hpo.rows import read_trials
 from hpo.samplers import KNOWN, SeededSampler, ends_by_itself, make_sampler, sampler_class, trial_seed
 from hpo.study import Method
 from search_spaces import Choice, Float, Int, Space

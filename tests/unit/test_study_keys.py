@@ -17,9 +17,10 @@ from hpo import parts, study
 from hpo.driver import shares
 from hpo.group import Crew
 from hpo.home import Home
-from hpo.ledger import Ledger, read_trials
+from hpo.ledger import Ledger
 from hpo.messages import Event, Placement
 from hpo.pruning import decision_steps
+from hpo.rows import read_trials
 from hpo.study import Study
 from hpo.tracking import Tracker
 
