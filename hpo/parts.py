@@ -136,7 +136,14 @@ def _metrics(study: Study) -> list[Metric]:
     objective = objective_of(study)
     cheap = [plugins.load("metrics", name) for name in plugins.names("metrics")]
     others = [metric() for metric in cheap if metric.each_epoch and metric.name != objective.name]
-    return [plugins.load("metrics", objective.metric)(), *others]
+    return [plugins.load("metrics", objective.metric)(), *(m for m in others if _metric_refusal(study, m) is None)]
+
+
+def _metric_refusal(study: Study, metric: Metric | type[Metric]) -> str | None:
+    """Why the metric cannot measure the study's model on its data; None if it can."""
+    from trainables.metrics._metric import refusal
+
+    return refusal(metric, plugins.load("models", study.model), data_of(study))
 
 
 def check(study: Study) -> Objective:
@@ -154,6 +161,8 @@ def check(study: Study) -> Objective:
         return objective
     _check_objective(objective)
     data_of(study)
+    if (problem := _metric_refusal(study, plugins.load("metrics", objective.metric))) is not None:
+        raise RequestError(f"objective: {problem}")
     generator = random.Random(study.seed)
     for params in [space.default(), *(space.random(generator) for _ in range(CHECKED_DRAWS))]:
         try:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from ..data._data import Split
+from ..data._data import Data, Split
 from ..models._family import Family, Likelihood
 
 Direction = Literal["minimize", "maximize"]
@@ -40,6 +40,37 @@ class Metric(Protocol):
         """The value on these rows; raises `ValueError` for a model that it cannot measure."""
 
 
+@runtime_checkable
+class Prepared(Protocol):
+    """A metric that takes something from the whole data set, such as an extractor of features from the training rows.
+
+    Called once, before the first measurement, with the data on the device of the model.
+    """
+
+    def prepare(self, data: Data) -> None:
+        """Take it; raises `ValueError` for data that it cannot measure on."""
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A metric that cannot measure every family on all data."""
+
+    @classmethod
+    def refusal(cls, model: type[Family], data: Data) -> str | None:
+        """In words, rule, value and remedy: why it cannot measure such models of such data; None if it can."""
+
+
+def prepare(metric: Metric, data: Data) -> None:
+    """Let the metric take from the data what it needs, where it needs anything."""
+    if isinstance(metric, Prepared):
+        metric.prepare(data)
+
+
+def refusal(metric: Metric | type[Metric], model: type[Family], data: Data) -> str | None:
+    """Why the metric cannot measure this family on these data; None if it can, or does not say."""
+    return metric.refusal(model, data) if isinstance(metric, Choosy) else None
+
+
 def mean_over_rows(values_B: Tensor) -> Measurement:
     """The mean of one value a row, with its standard error."""
     rows = values_B.numel()
@@ -51,8 +82,19 @@ def mean_over_rows(values_B: Tensor) -> Measurement:
 def likelihood_of(model: Family, *, metric: str) -> Likelihood:
     """The model as one that bounds a likelihood; raises `ValueError` for a family that does not."""
     if not isinstance(model, Likelihood):
-        raise ValueError(
-            f"the metric {metric!r} needs a model with a likelihood, and {type(model).__module__} has none: "
-            "choose another metric or a family such as vae"
-        )
+        raise ValueError(_no_likelihood(type(model), metric=metric))
     return model
+
+
+def likelihood_refusal(model: type[Family], *, metric: str) -> str | None:
+    """Why a metric of the likelihood cannot measure this family; None if it can."""
+    # `latent` is set by each model when it is built, so the class is asked for the two methods only.
+    bounds = all(callable(getattr(model, name, None)) for name in ("log_weights", "bound"))
+    return None if bounds else _no_likelihood(model, metric=metric)
+
+
+def _no_likelihood(model: type, *, metric: str) -> str:
+    return (
+        f"the metric {metric!r} needs a model with a likelihood, and {model.__module__} has none: "
+        "choose another metric or a family such as vae"
+    )

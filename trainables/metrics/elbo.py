@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import torch
 
-from ..data._data import Split
+from ..data._data import Data, Split
 from ..models._family import Family
-from ._metric import Direction, Measurement, likelihood_of, mean_over_rows
+from ._metric import Direction, Measurement, likelihood_of, likelihood_refusal, mean_over_rows
 
 # Rows a forward pass: keeps the memory of large data small. Part of the definition, as noise is drawn by chunk.
 CHUNK_ROWS = 512
@@ -23,6 +23,11 @@ class Metric:
     name: ClassVar[str] = "elbo"
     direction: ClassVar[Direction] = "maximize"
     each_epoch: ClassVar[bool] = True
+
+    @classmethod
+    def refusal(cls, model: type[Family], data: Data) -> str | None:
+        """Every family but those with a likelihood is refused."""
+        return likelihood_refusal(model, metric=cls.name)
 
     def measure(self, model: Family, split: Split, generator: torch.Generator) -> Measurement:
         """The mean bound over the rows of the split."""

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import torch
 
-from ..data._data import Split
+from ..data._data import Data, Split
 from ..models._family import Family
-from ._metric import Direction, Measurement, likelihood_of, mean_over_rows
+from ._metric import Direction, Measurement, likelihood_of, likelihood_refusal, mean_over_rows
 
 # Decoded rows a forward pass: as many as stay in a core's cache. Part of the definition, as noise is drawn by chunk.
 CHUNK_ROWS = 256
@@ -32,6 +32,11 @@ class Metric:
                 f"k must be at least 1, and it is {k}: take 128 in a search, 500 or more for a final figure"
             )
         self.k = k
+
+    @classmethod
+    def refusal(cls, model: type[Family], data: Data) -> str | None:
+        """Every family but those with a likelihood is refused."""
+        return likelihood_refusal(model, metric=cls.name)
 
     def measure(self, model: Family, split: Split, generator: torch.Generator) -> Measurement:
         """Minus the mean bound over the rows of the split."""

@@ -7,6 +7,15 @@ instead of being averaged; so the same file trains alone and, by `torch.func` ov
 A family has players: networks with a loss and an optimizer each, stepped in the order of `players`. A VAE has one; a
 GAN has two, `("discriminator", "generator")`, whose `forward` is told which one's loss is asked for, and whose
 `paces` say that the generator moves only on every `critic_steps`-th step.
+
+What a loss may rely on, alone and in company:
+- A knob is a float where it is alone or 0.0 for every member of the stack, and else a 0-dim tensor. So a technique
+  that nobody uses costs nothing: `_layers.is_on(knob)` is False for the float 0.0 only. Where it is True for a tensor,
+  the technique must act as if absent under the value 0.
+- Noise that a member does not draw, because its knobs leave it out, arrives as zeros where another member of the stack
+  draws it. Under that member's knobs the loss is the same as without it.
+- Rows of weight 0 are padding, and nothing mixes rows except by their weights.
+- First-order gradients inside a loss are taken by `torch.func.grad` on a function of the rows.
 """
 
 from __future__ import annotations
@@ -34,6 +43,11 @@ class Family(Protocol):
     players: ClassVar[tuple[str, ...]]
     structural: ClassVar[tuple[str, ...]]
     """The hyperparameters that fix tensor shapes, and so cannot differ inside a stack."""
+    averaged: ClassVar[tuple[str, ...]]
+    """The players of whose weights the trainer keeps a moving average under the parameter `ema`; the family need do
+    nothing for it. Samples are drawn, and metrics measured, with the averages."""
+    stacks: ClassVar[bool]
+    """False where the family cannot be trained in a stack; it then trains alone. A model with buffers cannot be."""
 
     @classmethod
     def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:

@@ -16,6 +16,11 @@ from torch import Tensor, nn
 LEAK = 0.01
 
 
+def is_on(knob: float | Tensor) -> bool:
+    """Whether a technique with this knob may act: False for the float 0.0, True for any other float and any tensor."""
+    return isinstance(knob, Tensor) or knob != 0.0
+
+
 def masked_dropout(x_BH: Tensor, uniform_BH: Tensor, rate: float | Tensor) -> Tensor:
     """Zero where the uniform draw falls below `rate`, scaled so that the mean stays.
 

@@ -31,6 +31,8 @@ class Model(nn.Module):
 
     players: ClassVar[tuple[str, ...]] = ("vae",)
     structural: ClassVar[tuple[str, ...]] = ("latent", "width", "depth")
+    averaged: ClassVar[tuple[str, ...]] = ()
+    stacks: ClassVar[bool] = True
 
     def __init__(self, data: Data, *, latent: int, width: int, depth: int, generator: torch.Generator) -> None:
         super().__init__()
