@@ -175,11 +175,11 @@ def test_a_checkpoint_of_another_trial_is_refused(other: dict[str, int], tmp_pat
 @pytest.mark.parametrize("batch_size", [16, 64, 100, 256])
 def test_every_batch_size_sees_the_same_rows_an_epoch(batch_size: int) -> None:
     training = build(batch_size=batch_size)
-    epochs = [training._epoch()]
+    epochs = [training.begin_epoch()]
     for _ in range(5):
         training.advance()
         if training.step < 6:
-            epochs.append(training._epoch())
+            epochs.append(training.begin_epoch())
     steps = sum(epoch.last - epoch.first for epoch in epochs)
     assert epochs[-1].last == epochs[-1].total == steps
     assert 6000 <= steps * batch_size < 6000 + batch_size

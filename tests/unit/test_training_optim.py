@@ -37,7 +37,8 @@ def run(
     optimizer = PlayerOptimizer(weights, read)
     read.check_all_read()
     for _ in range(steps):
-        optimizer.clear()
+        for weight in weights:
+            weight.grad = None
         loss(weights).backward()
         optimizer.step(lr=optimizer.lr)
     return optimizer
@@ -95,7 +96,8 @@ def test_rmsprop_under_a_constant_gradient_steps_by_its_sign() -> None:
     optimizer = PlayerOptimizer(weights, Params({"optimizer": "rmsprop", "lr": 1e-3, "alpha": 0.9}))
     for _ in range(500):
         before = weights[0].detach().clone()
-        optimizer.clear()
+        for weight in weights:
+            weight.grad = None
         (slope * weights[0]).sum().backward()
         optimizer.step(lr=1e-3)
     assert torch.allclose(weights[0].detach() - before, -1e-3 * slope.sign(), rtol=1e-5)

@@ -21,6 +21,8 @@ class TinyGan(nn.Module):
 
     players: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
     structural: ClassVar[tuple[str, ...]] = ("latent", "width")
+    averaged: ClassVar[tuple[str, ...]] = ("generator",)
+    stacks: ClassVar[bool] = True
 
     def __init__(self, *, latent: int, width: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -117,7 +119,7 @@ def test_the_loss_of_one_player_leaves_no_gradient_in_the_other() -> None:
 
 def test_the_generator_moves_on_every_critic_steps_th_step() -> None:
     training, moves = build(critic_steps=5), []
-    generator = training._players[1].optimizer
+    generator = training.players[1].optimizer
     generator._optimizer.register_step_post_hook(lambda *_: moves.append(1))
     training.advance()
     assert len(moves) == 2, "10 steps an epoch, at 0 and at 5"

@@ -1,29 +1,34 @@
 """The trainer of one trial by itself, with `torch.optim`: width 1.
 
-It is the ordinary case, and the oracle for a trial in company. Floor: torch, models, data and metrics.
+It is the ordinary case, and the oracle for a trial in company. A stack steps many of them at once (`stack.py`): their
+parameters become rows of its tensors, and all else stays here. Floor: torch, models, data and metrics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..data._data import Data
-from ..metrics._metric import Measurement, Metric
+from ..metrics._metric import Measurement, Metric, prepare
 from ..models._family import Family, as_module
 from . import checkpoint
 from .checkpoint import Json
 from .loop import Progress, constraints, share_left
 from .params import ParameterValue, Params
-from .players import Epoch, Player
+from .players import PRECISIONS, Epoch, Logs, Player, products
 from .random import Order, measurement_stream, steps_until, stream
 from .sensors import Death, Sensors
 from .sheet import write_sheet
 
 SHEET_COLUMNS, SHEET_ROWS = 8, 8
+# A stack pays for the largest batch in it, so batch sizes share one only within this factor.
+BATCH_FACTOR = 4
 
 
 class Training:
@@ -46,25 +51,31 @@ class Training:
         epochs: int,
         metrics: Sequence[Metric] = (),
         device: torch.device | str = "cpu",
+        precision: str = "float32",
     ) -> None:
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, and they are {epochs}: raise the budget")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, and it is {precision!r}: choose one")
         read = Params(params)
-        self._step, self._epochs, self._device = 0, epochs, torch.device(device)
-        self._data, self._metrics = data.to(self._device), {metric.name: metric for metric in metrics}
+        self._step, self._epochs, self.device, self.precision = 0, epochs, torch.device(device), precision
+        self._trained: Logs | None = None
+        self.data, self._metrics = data.to(self.device), {metric.name: metric for metric in metrics}
+        self._prepared: set[str] = set()
         self.model = model_class.build(read, data=data, generator=stream(seed, "init"))
-        self._module = as_module(self.model).to(self._device)
-        self._knobs = model_class.knobs(read)
-        self._batch_size = read.integer("batch_size")
-        if self._batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, and it is {self._batch_size}: correct it in the space")
-        paces = model_class.paces(self._knobs)
-        self._players = [
+        self.module = as_module(self.model).to(self.device)
+        self.knobs = model_class.knobs(read)
+        self.batch_size = read.integer("batch_size")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, and it is {self.batch_size}: correct it in the space")
+        paces = model_class.paces(self.knobs)
+        self.players = [
             Player.from_params(name, read, model=self.model, pace=paces[name], epochs=epochs)
             for name in model_class.players
         ]
         read.check_all_read()
-        self._order, self._noise = Order(len(data.train), seed=seed), stream(seed, "noise", device=self._device)
+        self.structure = self._structure(read)
+        self._order, self._noise = Order(len(data.train), seed=seed), stream(seed, "noise", device=self.device)
         self._sensors = Sensors()
         self._identity: dict[str, Json] = {
             "model": model_class.__module__,
@@ -84,24 +95,46 @@ class Training:
         """Epochs in the budget."""
         return self._epochs
 
-    def advance(self, *, measure: Collection[str] = ()) -> Progress:
-        """Train one epoch, then measure the named metrics and every cheap one; a dead training measures nothing."""
+    def begin_epoch(self) -> Epoch:
+        """The epoch that comes next, for whoever steps it; `advance` steps it where nobody else did."""
         if self._step >= self._epochs:
             raise ValueError(f"this training was over after {self._epochs} epochs: build one with a larger budget")
+        rows, size = len(self.data.train), self.batch_size
+        return Epoch(
+            first=steps_until(self._step, rows=rows, batch_size=size),
+            last=steps_until(self._step + 1, rows=rows, batch_size=size),
+            total=steps_until(self._epochs, rows=rows, batch_size=size),
+            batch_size=size,
+            order=lambda count: self._order.take(count).to(self.device),
+            noise=self._noise,
+        )
+
+    def trained(self, logs: Logs) -> None:
+        """The next epoch was stepped in a stack, with these mean logs; `advance` then closes it."""
+        self._trained = logs
+
+    def advance(self, *, measure: Collection[str] = ()) -> Progress:
+        """Train one epoch, then measure the named metrics and every cheap one; a dead training measures nothing."""
         names = self._wanted(measure)
-        try:
-            logs = self._epoch().train(self.model, self._players, self._knobs)
-        except torch.OutOfMemoryError:
-            self._step += 1
-            return self._dead(Death(constraint="memory", cause="the training does not fit in memory"), {})
+        logs, self._trained = self._trained, None
+        if logs is None:
+            epoch = self.begin_epoch()
+            try:
+                with products(self.device, self.precision):
+                    logs = epoch.train(
+                        self.model, self.players, self.knobs, self.data.train.x, precision=self.precision
+                    )
+            except torch.OutOfMemoryError:
+                self._step += 1
+                return self._dead(Death(constraint="memory", cause="the training does not fit in memory"), {})
         self._step += 1
         metrics = self._named(logs)
         if death := self._watch(metrics):
             return self._dead(death, metrics)
-        for player in self._players:
+        for player in self.players:
             own = logs[player.name]
             if player.plateau is not None and "loss" in own:
-                player.plateau.see(self.model.monitored(player.name, own, self._knobs))
+                player.plateau.see(self.model.monitored(player.name, own, self.knobs))
         metrics.update({name: found.value for name, found in self.measure(names).items()})
         if death := self._sensors.not_finite(metrics):
             return self._dead(death, metrics)
@@ -110,30 +143,33 @@ class Training:
     def measure(self, names: Collection[str], *, split: str = "validation") -> dict[str, Measurement]:
         """The named metrics on one split, under the noise that every trial is measured with."""
         self._wanted(names)
-        rows = self._data.split(split)
-        self._module.eval()
-        try:
+        rows = self.data.split(split)
+        for name in names:
+            if name not in self._prepared:
+                prepare(self._metrics[name], self.data)
+                self._prepared.add(name)
+        with self._averaged():
             return {
-                name: self._metrics[name].measure(self.model, rows, measurement_stream(device=self._device))
+                name: self._metrics[name].measure(self.model, rows, measurement_stream(device=self.device))
                 for name in names
             }
-        finally:
-            self._module.train()
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into this folder, in place of the one that is there."""
         tensors = {
-            **checkpoint.prefixed("model", self._module.state_dict()),
+            **checkpoint.prefixed("model", self.module.state_dict()),
             **checkpoint.prefixed("order", self._order.state()),
             "noise": self._noise.get_state(),
         }
-        for player in self._players:
+        for player in self.players:
             tensors.update(checkpoint.prefixed(f"optimizer/{player.name}", player.optimizer.state()))
+            if player.average is not None:
+                tensors[f"average/{player.name}"] = player.average
         state: dict[str, Json] = {
             "identity": self._identity,
             "step": self._step,
             "sensors": {**self._sensors.state()},
-            "plateaus": {player.name: {**player.plateau.state()} for player in self._players if player.plateau},
+            "plateaus": {player.name: {**player.plateau.state()} for player in self.players if player.plateau},
         }
         checkpoint.write_checkpoint(folder, tensors=tensors, state=state)
 
@@ -144,11 +180,13 @@ class Training:
         """
         tensors, state = checkpoint.read_checkpoint(folder)
         checkpoint.check_identity(state, self._identity, folder=folder)
-        self._module.load_state_dict(checkpoint.under("model", tensors))
+        self.module.load_state_dict(checkpoint.under("model", tensors))
         self._order.load_state(checkpoint.under("order", tensors))
         self._noise.set_state(tensors["noise"])
-        for player in self._players:
+        for player in self.players:
             player.optimizer.load_state(checkpoint.under(f"optimizer/{player.name}", tensors))
+            if player.average is not None:
+                player.average.copy_(tensors[f"average/{player.name}"])
             if player.plateau is not None:
                 player.plateau.load_state(checkpoint.numbers(state, "plateaus", player.name))
         self._sensors.load_state(checkpoint.numbers(state, "sensors"))
@@ -159,44 +197,61 @@ class Training:
 
     def save_weights(self, path: Path) -> None:
         """Write the weights that sampling and measuring need, as one safetensors file."""
-        checkpoint.write_tensors(path, self._module.state_dict())
+        with self._averaged():
+            checkpoint.write_tensors(path, self.module.state_dict())
 
     def load_weights(self, path: Path) -> None:
         """Take over weights that `save_weights` wrote; raises `ValueError` where they do not fit this model."""
         tensors, _ = checkpoint.read_tensors(path)
         try:
-            self._module.load_state_dict(tensors)
+            self.module.load_state_dict(tensors)
         except RuntimeError as error:
             raise ValueError(f"weights must fit the model, and those of {path} do not: {error}") from error
+        for player in self.players:
+            if player.average is not None:
+                player.average.copy_(player.flat.values)
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """New rows [count, *shape] of the data's type; the same seed gives the same noise at every step."""
-        self._module.eval()
-        try:
-            with torch.inference_mode():
-                noise = self.model.draw_samples(stream(seed, "samples", device=self._device), rows=count)
-                return self.model.sample(noise)
-        finally:
-            self._module.train()
+        with self._averaged(), torch.inference_mode():
+            noise = self.model.draw_samples(stream(seed, "samples", device=self.device), rows=count)
+            return self.model.sample(noise)
 
     def sheet(self, path: Path) -> None:
         """Write a PNG of samples from noise that stays the same, so that sheets of one trial show its progress."""
-        write_sheet(path, self.sample(SHEET_COLUMNS * SHEET_ROWS), data=self._data, columns=SHEET_COLUMNS)
+        write_sheet(path, self.sample(SHEET_COLUMNS * SHEET_ROWS), data=self.data, columns=SHEET_COLUMNS)
 
-    def _epoch(self) -> Epoch:
-        rows, size = len(self._data.train), self._batch_size
-        return Epoch(
-            first=steps_until(self._step, rows=rows, batch_size=size),
-            last=steps_until(self._step + 1, rows=rows, batch_size=size),
-            total=steps_until(self._epochs, rows=rows, batch_size=size),
-            batch_size=size,
-            rows=lambda count: self._data.train.x[self._order.take(count).to(self._device)],
-            noise=self._noise,
-        )
+    def _structure(self, params: Params) -> str | None:
+        """In words, since it is shown: what the tensors' shapes follow from."""
+        family = type(self.model)
+        if not family.stacks or any(True for _ in self.module.buffers()):
+            return None
+        bucket = BATCH_FACTOR ** math.ceil(math.log(self.batch_size, BATCH_FACTOR) - 1e-9)
+        shapes = " ".join(f"{name}={params[name]}" for name in family.structural if name in params)
+        dtype = str(self.players[0].flat.values.dtype).removeprefix("torch.")
+        kind = dtype if self.precision == "float32" else self.precision
+        name = family.__module__.rpartition(".")[2]
+        return f"{name} {shapes} batch<={bucket} {self.data.name} {self.data.sha256[:8]} {kind} {self.device}"
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model as it is sampled from and measured: in evaluation, under the averages of its weights."""
+        averaged = [player for player in self.players if player.average is not None]
+        live = [player.flat.values.clone() for player in averaged]
+        self.module.eval()
+        try:
+            for player in averaged:
+                assert player.average is not None
+                player.flat.values.copy_(player.average)
+            yield
+        finally:
+            for player, values in zip(averaged, live, strict=True):
+                player.flat.values.copy_(values)
+            self.module.train()
 
     def _named(self, logs: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """All logs in one mapping, with the player in front where there are several."""
-        several = len(self._players) > 1
+        several = len(self.players) > 1
         return {
             f"{player}.{name}" if several else name: value
             for player, own in logs.items()
@@ -205,11 +260,11 @@ class Training:
 
     def _watch(self, metrics: Mapping[str, float]) -> Death | None:
         progress = self._step / self._epochs
-        weights = torch.stack(torch._foreach_norm(list(self._module.parameters())))
+        weights = torch.stack([player.flat.values.norm() for player in self.players])
         return self._sensors.see(
             metrics,
             finite_weights=bool(weights.isfinite().all()),
-            collapse=self.model.collapsed(metrics, self.model.in_force(self._knobs, progress=progress)),
+            collapse=self.model.collapsed(metrics, self.model.in_force(self.knobs, progress=progress)),
             progress=progress,
         )
 

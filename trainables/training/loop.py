@@ -39,6 +39,8 @@ class Trainer(Protocol):
     """One trial in training."""
 
     can_sample: bool
+    structure: str | None
+    """Equal for trainings that can be stepped as one stack, None where this one cannot be in any."""
 
     @property
     def step(self) -> int:

@@ -46,11 +46,6 @@ class PlayerOptimizer:
         self._scratch: list[tuple[Tensor, Tensor]] = []
         self._optimizer = _build(self.name, self.parameters, params, lr=self.lr, penalties=self.penalties)
 
-    def clear(self) -> None:
-        """Forget the gradients of the last step; called before the next backward pass."""
-        for parameter in self.parameters:
-            parameter.grad = None
-
     def step(self, *, lr: float) -> None:
         """One update under the rate in force, with the gradients that the parameters hold."""
         penalties = self.penalties

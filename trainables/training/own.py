@@ -28,6 +28,7 @@ class OwnTraining:
     """
 
     can_sample = False
+    structure: str | None = None
 
     def __init__(self, function: Function, params: Mapping[str, ParameterValue], *, seed: int, epochs: int) -> None:
         if epochs < 1:
