@@ -5,6 +5,7 @@ underscore are shared code.
 """
 
 from search_spaces._parameters import Choice, Entry, Float, Int, Parameter, ParameterValue, SpaceError
+from search_spaces._players import for_player
 from search_spaces._space import Space, Suggest, Uniform
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "SpaceError",
     "Suggest",
     "Uniform",
+    "for_player",
 ]

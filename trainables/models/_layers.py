@@ -2,7 +2,7 @@
 
 Floor: torch. Nothing here draws from a global generator, and no rate is a module attribute, so that `torch.func.vmap`
 over stacked parameters, rates and noise gives each member what it would get alone.
-Axes: B rows, H hidden units.
+Axes: B rows, H hidden units, C channels, Y and X places in an image.
 """
 
 from __future__ import annotations
@@ -36,18 +36,39 @@ def linear(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Linea
     """
     # On "meta" first: torch would otherwise draw initial values from the global generator, only to see them replaced.
     layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
-    bound = inputs**-0.5
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.uniform_(-bound, bound, generator=generator)
+    _draw(layer.weight, layer.bias, fan_in=inputs, generator=generator)
     return layer
+
+
+def halving(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Conv2d:
+    """A convolution of kernel 4 that halves an image, its initial distribution as in `nn.Conv2d.reset_parameters`."""
+    layer = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, device="meta").to_empty(device="cpu")
+    _draw(layer.weight, layer.bias, fan_in=16 * inputs, generator=generator)
+    return layer
+
+
+def doubling(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.ConvTranspose2d:
+    """A transposed convolution of kernel 4 that doubles an image, drawn as in `nn.ConvTranspose2d.reset_parameters`."""
+    layer = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, device="meta").to_empty(device="cpu")
+    # torch counts the fan along the second axis of the weight, which here is that of the outputs.
+    _draw(layer.weight, layer.bias, fan_in=16 * outputs, generator=generator)
+    return layer
+
+
+def _draw(weight: Tensor, bias: Tensor | None, *, fan_in: int, generator: torch.Generator) -> None:
+    bound = fan_in**-0.5
+    with torch.no_grad():
+        for tensor in (weight, bias):
+            if tensor is not None:
+                tensor.uniform_(-bound, bound, generator=generator)
 
 
 class MLP(nn.Module):
     """Linear layers with leaky ReLU between them, and dropout after each hidden one where uniforms are handed in."""
 
-    def __init__(self, sizes: Sequence[int], *, generator: torch.Generator) -> None:
+    def __init__(self, sizes: Sequence[int], *, generator: torch.Generator, leak: float = LEAK) -> None:
         super().__init__()
+        self.leak = leak
         self.layers = nn.ModuleList(
             linear(inputs, outputs, generator=generator) for inputs, outputs in itertools.pairwise(sizes)
         )
@@ -56,7 +77,7 @@ class MLP(nn.Module):
         """The last layer's output; `uniforms` is empty (no dropout) or has one [B, H] tensor for each hidden layer."""
         *hidden, last = self.layers
         for place, layer in enumerate(hidden):
-            x = nn.functional.leaky_relu(layer(x), LEAK)
+            x = nn.functional.leaky_relu(layer(x), self.leak)
             if uniforms:
                 x = masked_dropout(x, uniforms[place], rate)
         out: Tensor = last(x)
