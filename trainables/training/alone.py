@@ -74,6 +74,7 @@ class Training:
             for name in model_class.players
         ]
         read.check_all_read()
+        self.largest_batch = BATCH_FACTOR ** math.ceil(math.log(self.batch_size, BATCH_FACTOR) - 1e-9)
         self.structure = self._structure(read)
         self._order, self._noise = Order(len(data.train), seed=seed), stream(seed, "noise", device=self.device)
         self._sensors = Sensors()
@@ -226,12 +227,11 @@ class Training:
         family = type(self.model)
         if not family.stacks or any(True for _ in self.module.buffers()):
             return None
-        bucket = BATCH_FACTOR ** math.ceil(math.log(self.batch_size, BATCH_FACTOR) - 1e-9)
         shapes = " ".join(f"{name}={params[name]}" for name in family.structural if name in params)
         dtype = str(self.players[0].flat.values.dtype).removeprefix("torch.")
         kind = dtype if self.precision == "float32" else self.precision
         name = family.__module__.rpartition(".")[2]
-        return f"{name} {shapes} batch<={bucket} {self.data.name} {self.data.sha256[:8]} {kind} {self.device}"
+        return f"{name} {shapes} batch<={self.largest_batch} {self.data.name} {self.data.sha256[:8]} {kind} {self.device}"
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
