@@ -82,7 +82,11 @@ class Summary:
     counts: trials by `STATES`, queued ones left out. epochs_trained: epochs executed, those of `epochs_repeated` (after
     a crash) included. seconds: time in which at least one trial was training, over all resumes; the rates are over it.
     worker_busy: share of the workers' time spent inside trials, from the first start to the last event, pauses between
-    resumes left out; null before the first event. importances: share of each parameter, over `importances_trials` done
+    resumes left out; null before the first event. occupancy: share of the slots' time that held a trial: what trials
+    spent in groups, over the slots of each group times the time from its first start to its last event; null before
+    the first event. width: the slots of a group, the most where groups differ. fits: for each structure and device that
+    widths were measured for, `seconds` a member-step and peak `memory` in bytes by width, the `width` chosen, and the
+    seconds `spent` on it. importances: share of each parameter, over `importances_trials` done
     trials; empty where those are too few.
     """
 
@@ -98,7 +102,9 @@ class Summary:
     trials_a_minute: float | None
     epochs_a_minute: float | None
     worker_busy: float | None
+    occupancy: float | None
     width: int
+    fits: list[dict[str, Any]]
     importances: dict[str, float]
     importances_trials: int
     trials: list[TrialSummary]
@@ -134,13 +140,15 @@ class Reading:
     events: Mapping[int, tuple[Event, ...]]
     spans: Mapping[int, tuple[Span, ...]]
     done: tuple[optuna.trial.FrozenTrial, ...]
+    fits: tuple[dict[str, Any], ...] = ()
+    slots: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def read(home: Home) -> Reading:
     """Return what the home holds now. Raises RequestError where it is no home."""
     study = Study.load(home.require().study)
-    direction, frozen = read_ledger(home, study)
-    rows = tuple(row for row in map(row_of, frozen) if row.end in STATES)
+    ledger = read_ledger(home, study)
+    rows = tuple(row for row in map(row_of, ledger.trials) if row.end in STATES)
     records, _ = EventLog(home).read(0)
     events: dict[int, list[Event]] = defaultdict(list)
     for record in records:
@@ -149,12 +157,14 @@ def read(home: Home) -> Reading:
     ended_done = {row.number for row in rows if row.end == "done" and _number(row.value) is not None}
     return Reading(
         study=study,
-        objective=Objective.model_validate({"metric": study.objective_name, "direction": direction}),
-        axes=_axes(frozen),
+        objective=Objective.model_validate({"metric": study.objective_name, "direction": ledger.direction}),
+        axes=_axes(ledger.trials),
         rows=rows,
         events={number: tuple(of_trial) for number, of_trial in events.items()},
         spans=_spans(records),
-        done=tuple(trial for trial in frozen if trial.number in ended_done),
+        done=tuple(trial for trial in ledger.trials if trial.number in ended_done),
+        fits=tuple(ledger.fits),
+        slots=ledger.slots,
     )
 
 
@@ -280,7 +290,9 @@ def summary(source: Home | Reading) -> Summary:
         trials_a_minute=60 * finished / seconds if seconds > 0 else None,
         epochs_a_minute=60 * epochs / seconds if seconds > 0 else None,
         worker_busy=busy,
-        width=1,
+        occupancy=_occupancy(spans, reading.slots),
+        width=max([reading.slots.get(span.group, 1) for span in spans], default=1),
+        fits=[dict(fit) for fit in reading.fits],
         importances=dict(zip(shares["parameter"], shares["importance"], strict=True)),
         importances_trials=len(reading.done),
         trials=[_trial_summary(reading, row) for row in reading.rows],
@@ -321,17 +333,47 @@ def _spans(records: list[Record]) -> dict[int, tuple[Span, ...]]:
 def _active(spans: list[Span]) -> tuple[float, float | None]:
     """Return the seconds in which any trial was in a group, and the share of the workers' time that was inside trials.
 
-    The number of workers is taken to be the most trials that were ever in groups at once.
+    A worker is inside trials while its group holds one, however many. The number of workers is taken to be the most
+    groups that were ever at once.
     """
-    edges = sorted([(span.start, 1) for span in spans] + [(span.end, -1) for span in spans])
+    held = [stretch for of_group in _by_group(spans).values() for stretch in _union(of_group)]
+    edges = sorted([(start, 1) for start, _ in held] + [(end, -1) for _, end in held])
     seconds, running, most, since = 0.0, 0, 0, 0.0
     for time, change in edges:
         if running:
             seconds += time - since
         running, since = running + change, time
         most = max(most, running)
-    inside = sum(span.end - span.start for span in spans)
+    inside = sum(end - start for start, end in held)
     return seconds, inside / (most * seconds) if seconds > 0 else None
+
+
+def _occupancy(spans: list[Span], slots: Mapping[str, int]) -> float | None:
+    """Return the share of the slots' time that held a trial."""
+    held = sum(span.end - span.start for span in spans)
+    whole = sum(
+        slots.get(group, 1) * (max(span.end for span in of_group) - min(span.start for span in of_group))
+        for group, of_group in _by_group(spans).items()
+    )
+    return held / whole if whole > 0 else None
+
+
+def _by_group(spans: list[Span]) -> dict[str, list[Span]]:
+    found: dict[str, list[Span]] = defaultdict(list)
+    for span in spans:
+        found[span.group].append(span)
+    return found
+
+
+def _union(spans: list[Span]) -> list[tuple[float, float]]:
+    """Return the stretches of time that the spans cover, in order, none touching another."""
+    found: list[tuple[float, float]] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        if found and span.start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], span.end))
+        else:
+            found.append((span.start, span.end))
+    return found
 
 
 def _in_memory(reading: Reading) -> optuna.Study:

@@ -6,6 +6,9 @@ them is the ledger's business. Plain Optuna, no ray; the caller holds the home's
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import optuna
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler
@@ -17,7 +20,7 @@ from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.journal import Journal, LedgerStorage, cut_back
 from hpo.line_file import OpenFile
-from hpo.rows import HIDDEN, SEED
+from hpo.rows import FITS, HIDDEN, SEED, SLOTS, fits_of, slots_of
 from hpo.study import Study
 from search_spaces import Space
 
@@ -136,6 +139,22 @@ class Book:
 
     def exhaust(self) -> None:
         self._recording.set_user_attr(_EXHAUSTED, True)
+
+    @property
+    def fits(self) -> list[dict[str, Any]]:
+        """What widths cost, structure by structure."""
+        return fits_of(self._recording.user_attrs)
+
+    def add_fit(self, fit: Mapping[str, Any]) -> None:
+        self._recording.set_user_attr(FITS, [*self.fits, dict(fit)])
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """The slots of each group that has more than one."""
+        return slots_of(self._recording.user_attrs)
+
+    def set_slots(self, group: str, slots: int) -> None:
+        self._recording.set_user_attr(SLOTS + group, slots)
 
     def flush(self, *, sync: bool) -> None:
         """Write what Optuna was told; sync: make it survive a power cut."""

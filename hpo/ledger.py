@@ -13,9 +13,9 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -112,6 +112,8 @@ class Ledger:
             open_file=open_file,
         )
         self._before = self._book.seconds
+        self._fits = self._book.fits
+        self._wide = self._book.slots
         self._asker = Asker(
             self._book,
             space=space,
@@ -225,6 +227,12 @@ class Ledger:
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
+    def look_ahead(self, length: int) -> None:
+        """Let the queue be so long at least; a ledger that was opened without one goes on without."""
+        with self._lock:
+            if self._ahead > 0:
+                self._ahead = max(self._ahead, length)
+
     def ask_ahead(self) -> bool:
         """Ask for one more trial if the queue is short and budget is left; return whether it asked."""
         return self._ask_up_to(self._ahead)
@@ -252,11 +260,15 @@ class Ledger:
         """Give one trial to a slot: an interrupted one first, then a queued one; None where there is none now.
 
         Without a queue it asks here. On return the placement is in the ledger, so no crash leaves the trial unowned.
+        A trial on its last try has the group to itself: had it company, one that kills its worker would take trials
+        down with it that did nothing.
         """
-        while self._ahead == 0 and self._next() is None and self._ask_up_to(1):
+        if self._is_alone(group):
+            return None
+        while self._ahead == 0 and self._next(group) is None and self._ask_up_to(1):
             pass
         with self._lock:
-            account = self._next()
+            account = None if self._is_alone(group) else self._next(group)
             if account is None:
                 return None
             start = Start(trial=account.number, time=time.time(), params=account.params, seed=account.seed, group=group)
@@ -273,10 +285,10 @@ class Ledger:
         with self._lock:
             return [self._placement(account) for account in self._tally.running(group) if account.stay.seq == seq]
 
-    def owns(self, group: str, trial: int) -> bool:
-        """Whether this trial goes on in this group."""
+    def in_group(self, group: str) -> set[int]:
+        """Return the trials that go on in this group."""
         with self._lock:
-            return any(account.number == trial for account in self._tally.running(group))
+            return {account.number for account in self._tally.running(group)}
 
     def release(self, group: str, *, failed: bool, cause: str) -> None:
         """The group is gone: its trials wait to be placed again. failed: that was a try of each, and tries are few."""
@@ -291,12 +303,23 @@ class Ledger:
             self._book.flush(sync=False)
             self._tidy([event.trial for event in lost])
 
-    def _next(self) -> Account | None:
+    def _next(self, group: str) -> Account | None:
+        """The trial that this group is given next."""
         with self._lock:
             if self._tally.stopped:
                 return None
-            ready = self._tally.waiting() or (self._tally.queued() if self._may_begin() else [])
+            in_company = bool(self._tally.running(group))
+            waiting = [account for account in self._tally.waiting() if not (in_company and self._on_last_try(account))]
+            ready = waiting or (self._tally.queued() if self._may_begin() else [])
             return ready[0] if ready else None
+
+    def _is_alone(self, group: str) -> bool:
+        """Whether a trial in this group must have it to itself."""
+        with self._lock:
+            return any(self._on_last_try(account) for account in self._tally.running(group))
+
+    def _on_last_try(self, account: Account) -> bool:
+        return 0 < account.stay.tries == self._study.resources.retries
 
     def _settle(self, account: Account, stay: Stay) -> None:
         assert account.trial is not None
@@ -420,6 +443,31 @@ class Ledger:
         event = Event(trial=account.number, step=account.step, time=at, end=end, constraints=constraints, cause=cause)
         self._tally.fold(account, event)
         return event
+
+    # -- widths -------------------------------------------------------------------------------------------------------
+
+    def fits(self) -> list[dict[str, Any]]:
+        """Return what widths cost, structure by structure, in the order in which it was measured."""
+        with self._lock:
+            return [dict(fit) for fit in self._fits]
+
+    def record_fit(self, fit: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep what widths cost for one structure on one device, unless that is known; return what counts."""
+        with self._lock:
+            for known in self._fits:
+                if (known["structure"], known["device"]) == (fit["structure"], fit["device"]):
+                    return dict(known)
+            self._fits.append(dict(fit))
+            self._book.add_fit(fit)
+            self._book.flush(sync=True)
+            return dict(fit)
+
+    def record_slots(self, group: str, slots: int) -> None:
+        """Keep how many slots a group has; one is what every group has that nothing was said of."""
+        with self._lock:
+            if self._wide.get(group, 1) != slots:
+                self._wide[group] = slots
+                self._book.set_slots(group, slots)
 
     # -- files, status, end -------------------------------------------------------------------------------------------
 

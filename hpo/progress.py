@@ -112,15 +112,29 @@ def summary_table(found: Summary) -> Group:
         table.add_row(str(trial.number), trial.end, value, str(trial.steps), Text(cause), Text(params))
     counts = ", ".join(f"{count} {end}" for end, count in found.counts.items() if count)
     lines = [f"{found.study}: {counts or 'no trial yet'} of {found.budget.trials} trials"]
-    busy = "" if found.worker_busy is None else f", workers busy {found.worker_busy:.0%}, width {found.width}"
+    busy = "" if found.worker_busy is None else f", workers busy {found.worker_busy:.0%}{_slots(found)}"
     repeated = f"{found.epochs_repeated} of them repeated"
     lines.append(f"{found.epochs_trained} epochs in {clock(found.seconds)}, {repeated}{busy}")
     if found.best is not None:
         lines.append(f"best: trial {found.best.trial}, {found.objective.metric} {found.best.value:.6g}")
+    lines += map(_fit, found.fits)
     if found.importances:
         shares = sorted(found.importances.items(), key=lambda item: -item[1])
         lines.append("importances: " + "  ".join(f"{name} {share:.2f}" for name, share in shares))
     return Group(*map(Text, lines), Text(), table)
+
+
+def _slots(found: Summary) -> str:
+    if found.width == 1 or found.occupancy is None:
+        return f", width {found.width}"
+    return f", {found.width} slots each, {found.occupancy:.0%} of them taken"
+
+
+def _fit(fit: Mapping[str, Any]) -> str:
+    """One line of what was measured of widths: the choice, and each width's time a member-step against width 1."""
+    alone = fit["seconds"]["1"]
+    rates = "  ".join(f"{width}: {alone / seconds:.3g}x" for width, seconds in fit["seconds"].items())
+    return f"width {fit['width']} for {fit['structure']} on {fit['device']}, measured in {fit['spent']:.2g} s: {rates}"
 
 
 def _rank(found: Summary) -> Callable[[TrialSummary], tuple[int, float, int]]:

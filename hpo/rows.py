@@ -5,6 +5,7 @@ Reading takes no lock and writes nothing, so it may run beside a search. Imports
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ END: Final = "end"
 CAUSE: Final = "cause"
 STEP: Final = "step"
 HIDDEN: Final = "hidden"
+# User attributes of the study.
+FITS: Final = "fits"
+SLOTS: Final = "slots:"  # the name of a group follows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +71,24 @@ class TrialRow:
 
 def read_trials(home: Home, study: Study) -> list[TrialRow]:
     """Return the trials of a home in order of their number, also while a search runs; hidden ones are left out."""
-    return [row_of(trial) for trial in read_ledger(home, study)[1]]
+    return [row_of(trial) for trial in read_ledger(home, study).trials]
 
 
-def read_ledger(home: Home, study: Study) -> tuple[str, list[FrozenTrial]]:
-    """Return the direction and Optuna's records of the trials that are shown, as they stand at one moment.
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """The ledger at one moment. trials: Optuna's records of those that are shown.
 
-    A home killed before its ledger was begun has none, and its direction is a guess.
+    fits: what widths cost, as `trainables.training.widths.Fit` writes it. slots: of each group with more than one.
     """
+
+    direction: str
+    trials: list[FrozenTrial]
+    fits: list[dict[str, Any]]
+    slots: dict[str, int]
+
+
+def read_ledger(home: Home, study: Study) -> Records:
+    """Return what the ledger holds. A home killed before it was begun has none, and its direction is a guess."""
     storage = optuna.storages.JournalStorage(Journal(home.ledger))
     try:
         study_id = storage.get_study_id_from_name(study.name)
@@ -84,10 +98,26 @@ def read_ledger(home: Home, study: Study) -> tuple[str, list[FrozenTrial]]:
                 f"A home holds one study; the ledger of {home.path} holds another than {study.name!r}. Give the home "
                 "of that study."
             ) from None
-        return "minimize", []
+        return Records(direction="minimize", trials=[], fits=[], slots={})
     (direction,) = storage.get_study_directions(study_id)
     trials = storage.get_all_trials(study_id, deepcopy=False)
-    return direction.name.lower(), [trial for trial in trials if HIDDEN not in trial.user_attrs]
+    attrs = storage.get_study_user_attrs(study_id)
+    return Records(
+        direction=direction.name.lower(),
+        trials=[trial for trial in trials if HIDDEN not in trial.user_attrs],
+        fits=fits_of(attrs),
+        slots=slots_of(attrs),
+    )
+
+
+def fits_of(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the fits in the study's user attributes, in the order in which they were recorded."""
+    return [dict(fit) for fit in attrs.get(FITS, ())]
+
+
+def slots_of(attrs: Mapping[str, Any]) -> dict[str, int]:
+    """Return the slots of each group that has more than one."""
+    return {name.removeprefix(SLOTS): int(slots) for name, slots in attrs.items() if name.startswith(SLOTS)}
 
 
 def row_of(trial: FrozenTrial) -> TrialRow:

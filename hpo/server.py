@@ -8,6 +8,7 @@ the ledger after a crash. Stands below group and driver, above the ledger.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import defaultdict
@@ -24,7 +25,11 @@ from hpo.plugins import reach
 from hpo.pruning import decision_steps
 from hpo.study import Study
 
-ASK_WAIT_SECONDS = 1.0  # how long a group's call may wait for the sampler before it is told to call again
+ASK_WAIT_SECONDS = 1.0  # how long a group that trains nothing waits for the sampler before it is told to call again
+AHEAD_SHARE = 4  # one in so many slots has a trial asked ahead: rungs free several at once, and a queue ages
+IN_FLIGHT_SHARE = (
+    4  # `fuse: auto` has at most one in so many trials of the budget in flight: a sampler learns from ends
+)
 
 _DRAIN = {"free": [], "place": [], "over": True, "drain": True}
 
@@ -46,6 +51,7 @@ class StudyServer:
         reach(import_paths)
         self._study = Study(**study)
         self._home = Home(home)
+        self._workers = workers
         self._lock = threading.Condition()  # placing, and what is known of groups; the ledger has a lock of its own
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # one message of a group at a time
         self._replies: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -86,7 +92,22 @@ class StudyServer:
             "home": str(self._home.path),
             "import_paths": self._import_paths,
             "measure_at": list(decision_steps(self._study.pruner, epochs=self._study.budget.epochs)),
+            "most_slots": max(1, self._study.budget.trials // IN_FLIGHT_SHARE // self._workers),
+            "fits": self._open_ledger().fits(),
         }
+
+    def fitted(self, fit: Mapping[str, Any]) -> dict[str, Any]:
+        """Take in what widths cost for a structure on a device; return what counts: the first that came."""
+        try:
+            return self._open_ledger().record_fit(fit)
+        except OSError as error:
+            self._stop(str(error))
+            return dict(fit)
+
+    def fit_of(self, structure: str, device: str) -> dict[str, Any] | None:
+        """Return what is known of this structure's widths on this device."""
+        fits = self._open_ledger().fits()
+        return next((fit for fit in fits if (fit["structure"], fit["device"]) == (structure, device)), None)
 
     def open_group(self, group: str) -> dict[str, Any]:
         """Return the first message to a new group: its placements, or that there are none now, or never again."""
@@ -113,13 +134,15 @@ class StudyServer:
                 return reply
             ledger = self._open_ledger()
             running = {trial: slot for slot, trial in slots.items() if trial is not None}
+            ledger.look_ahead(self._workers * math.ceil(len(slots) / AHEAD_SHARE))
             try:
+                ledger.record_slots(group, len(slots))
                 ended = ledger.record([Event.from_json(event) for event in events])
             except OSError as error:
                 return self._stop(str(error))
             if fault:
                 self._stop(fault)
-            gone = {*ended, *(trial for trial in running if not ledger.owns(group, trial))} & running.keys()
+            gone = {*ended, *(running.keys() - ledger.in_group(group))} & running.keys()
             free = [slot for slot, trial in slots.items() if trial is None] + [running[trial] for trial in gone]
             return self._answer(group, seq, sorted(gone), free=sorted(free) if take else [])
 
@@ -196,8 +219,11 @@ class StudyServer:
         """Fill the slots; events are recorded already, so waiting here for the sampler holds up nobody else."""
         ledger = self._open_ledger()
         placed = ledger.placed(group, seq)  # a repeated call after a restart: these were given before
-        deadline = time.monotonic() + ASK_WAIT_SECONDS
-        for slot in free[len(placed) :]:
+        given = {placement.slot for placement in placed}
+        deadline = time.monotonic() + (0.0 if ledger.in_group(group) else ASK_WAIT_SECONDS)
+        for slot in free:
+            if slot in given:
+                continue
             while True:
                 with self._lock:  # a group that went away while it waited must not be given a trial
                     if self._draining or self._last is not None or group in self._gone:

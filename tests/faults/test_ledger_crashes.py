@@ -229,7 +229,7 @@ class Group:
         while True:
             try:
                 free = self._seated is None
-                if events and (ledger.record(events) or not ledger.owns(self._name, events[0].trial)):
+                if events and (ledger.record(events) or events[0].trial not in ledger.in_group(self._name)):
                     free = True
                 while ledger.ask_ahead():
                     pass

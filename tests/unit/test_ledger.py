@@ -147,8 +147,8 @@ def test_a_placement_is_in_both_files_before_it_is_given(home: Home) -> None:
     assert start == Start(trial=0, time=start.time, params=placement.params, seed=placement.seed, group="group")
     row = read_trials(home, toy_study())[0]
     assert (row.end, row.placements, row.params, row.seed) == ("running", 1, placement.params, placement.seed)
-    assert ledger.owns("group", 0)
-    assert not ledger.owns("other", 0)
+    assert ledger.in_group("group") == {0}
+    assert ledger.in_group("other") == set()
     ledger.close()
 
 
@@ -161,7 +161,7 @@ def test_a_repeated_call_finds_what_was_placed(home: Home) -> None:
     assert restarted.placed("group", 7) == [placement]
     assert restarted.placed("group", 8) == []
     assert restarted.placed("other", 7) == []
-    assert restarted.owns("group", 0)
+    assert restarted.in_group("group") == {0}
     assert restarted.status().waiting == 0
     restarted.close()
 
