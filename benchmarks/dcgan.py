@@ -100,13 +100,15 @@ class Model(nn.Module):
         return {"latent": torch.randn(rows, self.latent, generator=generator, device=generator.device)}
 
     def forward(self, player: str, x: Tensor, noise: Noise, knobs: Knobs, weight_B: Tensor) -> Losses:
-        fake = self._generated(noise["latent"], weight_B)
         if player == "generator":
+            fake = self._generated(noise["latent"], weight_B)
             loss = (weight_B * nn.functional.softplus(-self._logits(fake, weight_B))).sum()
             return loss, {"loss": loss.detach()}
+        with torch.no_grad():
+            fake = self._generated(noise["latent"], weight_B)
         # Real and fake rows are normalized apart, as in the paper's own code: each batch has its own statistics.
         real_B = self._logits(scaled(x, fake.dtype), weight_B)
-        fake_B = self._logits(fake.detach(), weight_B)
+        fake_B = self._logits(fake, weight_B)
         loss = (weight_B * (nn.functional.softplus(-real_B) + nn.functional.softplus(fake_B))).sum()
         return loss, {
             "loss": loss.detach(),
