@@ -40,11 +40,18 @@ def linear(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Linea
     return layer
 
 
-def halving(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Conv2d:
-    """A convolution of kernel 4 that halves an image, its initial distribution as in `nn.Conv2d.reset_parameters`."""
-    layer = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, device="meta").to_empty(device="cpu")
-    _draw(layer.weight, layer.bias, fan_in=16 * inputs, generator=generator)
+def convolution(
+    inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int = 0, generator: torch.Generator
+) -> nn.Conv2d:
+    """A convolution with torch's own initial distribution, as in `nn.Conv2d.reset_parameters`."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, device="meta").to_empty(device="cpu")
+    _draw(layer.weight, layer.bias, fan_in=kernel**2 * inputs, generator=generator)
     return layer
+
+
+def halving(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Conv2d:
+    """A convolution of kernel 4 that halves an image."""
+    return convolution(inputs, outputs, kernel=4, stride=2, padding=1, generator=generator)
 
 
 def doubling(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.ConvTranspose2d:

@@ -27,6 +27,8 @@ LEAK = 0.2
 LOSSES = ("non-saturating", "hinge")
 # Mean logits of reals and fakes this far apart leave a sigmoid of 5e-5 on either side.
 SATURATED_MARGIN = 10.0
+# Training rows, evenly spaced, that the spread of the data is taken from.
+SPREAD_ROWS = 1000
 # The share of the data's spread below which all samples are one.
 NO_SPREAD = 0.01
 
@@ -102,7 +104,8 @@ class Model(nn.Module):
             self.generator = ConvGenerator(latent, channels[::-1], side=coarsest, generator=generator)
         else:
             raise ValueError(f"architecture must be 'mlp' or 'conv', and it is {architecture!r}: correct the space")
-        self.spread_of_data = max(float(_spread(self._scaled(data.train.x.cpu()), None)), 1e-12)
+        some = data.train.x[:: math.ceil(len(data.train) / SPREAD_ROWS)].cpu()
+        self.spread_of_data = max(float(_spread(self._scaled(some), None)), 1e-12)
 
     @classmethod
     def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:
