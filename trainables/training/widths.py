@@ -1,0 +1,148 @@
+"""What a stack's width costs: seconds a member-step, and memory, measured on the real shapes and the real device.
+
+Floor: the stack. A width is worth taking only where it is measured to be faster than training alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .alone import Training
+from .players import products
+from .stack import Stack
+
+# A stack must beat training alone by this much to be taken: what a measurement of half a second may be off by.
+MARGIN = 0.03
+# So many widths in a row without a gain end the measurement: wider ones only cost memory.
+PATIENCE = 2
+ROUNDS = 5
+SHARES = 6  # of the time, so much goes to one width; building the trainings takes the rest
+LATEST = 3  # times the time: where single steps are long, no further width is begun after it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What each width costs for one structure on one device, and the `width` to take.
+
+    seconds: for each width the median seconds a member-step. memory: for each width the peak of allocated bytes; empty
+    on a CPU. spent: the seconds that measuring took.
+    """
+
+    structure: str
+    device: str
+    seconds: dict[int, float]
+    memory: dict[int, int]
+    width: int
+    spent: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; the keys of mappings are text."""
+        values = dataclasses.asdict(self)
+        for name in ("seconds", "memory"):
+            values[name] = {str(width): value for width, value in values[name].items()}
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Fit:
+        read = {name: {int(width): value for width, value in values[name].items()} for name in ("seconds", "memory")}
+        return cls(**{**values, **read})
+
+
+def fit(make: Callable[[int], Training], *, limit: int, seconds: float) -> Fit:
+    """Measure widths 1, 2, 4, ... up to `limit`, and stop where wider ones no longer gain.
+
+    make: builds the i-th of equal trainings under different seeds; they are thrown away. seconds: about how long it may
+    take; at least a few steps are made at each width. Where the device's memory ends, so do the widths.
+    """
+    if limit < 1:
+        raise ValueError(f"the largest width must be at least 1, and it is {limit}: raise the limit")
+    first = make(0)
+    began = time.perf_counter()
+    found: dict[int, float] = {}
+    memory: dict[int, int] = {}
+    if first.structure is not None and limit > 1:
+        built = iter(itertools.chain([first], (make(number) for number in itertools.count(1))))
+        trainings: list[Training] = []
+        width, worse = 1, 0
+        while width <= limit and worse < PATIENCE:
+            try:
+                trainings += itertools.islice(built, width - len(trainings))
+                run = functools.partial(_alone, first) if width == 1 else _stacked(trainings)
+                step, peak = _measure(run, seconds=seconds / SHARES, device=first.device)
+            except torch.OutOfMemoryError:
+                break
+            best = min(found.values(), default=float("inf"))
+            found[width] = step / width
+            worse = 0 if found[width] < best * (1 - MARGIN) else worse + 1
+            if peak is not None:
+                memory[width] = peak
+            if time.perf_counter() - began > LATEST * seconds:
+                break
+            width *= 2
+    return Fit(
+        structure=first.structure or "",
+        device=_name(first.device),
+        seconds=found,
+        memory=memory,
+        width=_best(found),
+        spent=time.perf_counter() - began,
+    )
+
+
+def _best(seconds: Mapping[int, float]) -> int:
+    """The fastest width; 1 where it does not beat training alone by more than a measurement is off."""
+    if not seconds:
+        return 1
+    width = min(seconds, key=lambda width: seconds[width])
+    return width if seconds[width] < seconds[1] * (1 - MARGIN) else 1
+
+
+def _measure(run: Callable[[int], None], *, seconds: float, device: torch.device) -> tuple[float, int | None]:
+    """The median seconds of a step over some rounds, and the peak of memory while they ran; None on a CPU."""
+    on_cuda = device.type == "cuda"
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+
+    def timed(steps: int) -> float:
+        began = time.perf_counter()
+        run(steps)
+        if on_cuda:
+            torch.cuda.synchronize(device)
+        return (time.perf_counter() - began) / steps
+
+    timed(1)  # first calls of a kernel cost more than the ones that follow
+    steps = max(1, round(seconds / ROUNDS / timed(1)))
+    step = statistics.median(timed(steps) for _ in range(ROUNDS))
+    return step, torch.cuda.max_memory_allocated(device) if on_cuda else None
+
+
+def _alone(training: Training, steps: int) -> None:
+    """Make so many steps by itself, of the same epoch again and again; only to be timed."""
+    while steps > 0:
+        epoch = training.begin_epoch()
+        epoch = dataclasses.replace(epoch, last=min(epoch.last, epoch.first + steps))
+        with products(training.device, training.precision):
+            epoch.train(
+                training.model, training.players, training.knobs, training.data.train.x, precision=training.precision
+            )
+        steps -= epoch.last - epoch.first
+
+
+def _stacked(trainings: Sequence[Training]) -> Callable[[int], None]:
+    stack = Stack(trainings[0], width=len(trainings))
+    for training in trainings:
+        stack.add(training)
+    return stack.rehearse
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
