@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,10 @@ from .stack import Stack
 
 # A stack must beat training alone by this much to be taken: what a measurement of half a second may be off by.
 MARGIN = 0.03
-# So many widths in a row without a gain end the measurement: wider ones only cost memory.
-PATIENCE = 2
+# Of two widths the smaller is taken where the larger gains less: it leaves fewer trials undecided, and more memory.
+GAIN = 0.05
+# After training alone: two members rarely pay for a stack, so they are measured only where no more may be.
+FIRST = 4
 ROUNDS = 5
 SHARES = 6  # of the time, so much goes to one width; building the trainings takes the rest
 LATEST = 3  # times the time: where single steps are long, no further width is begun after it
@@ -58,7 +61,7 @@ class Fit:
 
 
 def fit(make: Callable[[int], Training], *, limit: int, seconds: float) -> Fit:
-    """Measure widths 1, 2, 4, ... up to `limit`, and stop where wider ones no longer gain.
+    """Measure widths 1, 4, 8, 16, ... up to `limit`, and stop where a wider one no longer gains.
 
     make: builds the i-th of equal trainings under different seeds; they are thrown away. seconds: about how long it may
     take; at least a few steps are made at each width. Where the device's memory ends, so do the widths.
@@ -72,22 +75,19 @@ def fit(make: Callable[[int], Training], *, limit: int, seconds: float) -> Fit:
     if first.structure is not None and limit > 1:
         built = iter(itertools.chain([first], (make(number) for number in itertools.count(1))))
         trainings: list[Training] = []
-        width, worse = 1, 0
-        while width <= limit and worse < PATIENCE:
+        for width in _widths(limit):
             try:
                 trainings += itertools.islice(built, width - len(trainings))
                 run = functools.partial(_alone, first) if width == 1 else _stacked(trainings)
                 step, peak = _measure(run, seconds=seconds / SHARES, device=first.device)
             except torch.OutOfMemoryError:
                 break
-            best = min(found.values(), default=float("inf"))
+            best = min(found.values(), default=math.inf)
             found[width] = step / width
-            worse = 0 if found[width] < best * (1 - MARGIN) else worse + 1
             if peak is not None:
                 memory[width] = peak
-            if time.perf_counter() - began > LATEST * seconds:
+            if found[width] > best * (1 - GAIN) or time.perf_counter() - began > LATEST * seconds:
                 break
-            width *= 2
     return Fit(
         structure=first.structure or "",
         device=_name(first.device),
@@ -98,12 +98,21 @@ def fit(make: Callable[[int], Training], *, limit: int, seconds: float) -> Fit:
     )
 
 
+def _widths(limit: int) -> Iterator[int]:
+    """1, 4, 8, 16, ... and never above the limit; 1, 2 and 1, 3 where that is lower."""
+    yield 1
+    width = min(FIRST, limit)
+    while width <= limit:
+        yield width
+        width *= 2
+
+
 def _best(seconds: Mapping[int, float]) -> int:
-    """The fastest width; 1 where it does not beat training alone by more than a measurement is off."""
+    """The smallest width that is about as fast as the fastest; 1 where that is not faster than training alone."""
     if not seconds:
         return 1
-    width = min(seconds, key=lambda width: seconds[width])
-    return width if seconds[width] < seconds[1] * (1 - MARGIN) else 1
+    enough = min(min(seconds.values()) / (1 - GAIN), seconds[1] * (1 - MARGIN))
+    return min((width for width, cost in seconds.items() if width > 1 and cost <= enough), default=1)
 
 
 def _measure(run: Callable[[int], None], *, seconds: float, device: torch.device) -> tuple[float, int | None]:
