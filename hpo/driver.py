@@ -116,7 +116,7 @@ class GroupSearcher(Searcher):  # type: ignore[misc]
         if not reply["place"]:
             self._server.call("close_group", group, failed=False)
             return Searcher.FINISHED if self._server.call("over") else None
-        return {"server": self._name, "group": group, "seq": 0, "width": 1, "gpu": self._gpu, "trials": reply["place"]}
+        return {"server": self._name, "group": group, "gpu": self._gpu, "trials": reply["place"]}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the server that a group is gone; Tune never retries one."""

@@ -21,7 +21,7 @@ from hpo import analysis, parts
 from hpo.errors import RequestError
 from hpo.home import Home
 from hpo.messages import Params
-from hpo.study import Budget, Objective, Scalar, Study, read_yaml
+from hpo.study import Budget, Objective, Precision, Scalar, Study, read_yaml
 from hpo.surroundings import versions
 from trainables.training.loop import Trainer, generates
 
@@ -42,6 +42,7 @@ class Config(BaseModel):
     epochs: int
     seed: int
     threads: int = 1
+    precision: Precision = "float32"
     params: Params
     versions: dict[str, str] = {}
 
@@ -55,6 +56,7 @@ class Config(BaseModel):
             space=dict(self.params),
             objective=self.objective if own else self.objective.metric,
             budget=Budget(trials=1, epochs=self.epochs),
+            precision=self.precision,
         )
 
 
@@ -76,6 +78,7 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
         epochs=study.budget.epochs,
         seed=chosen.seed,
         threads=study.resources.cpus_per_worker,
+        precision=study.precision,
         params=chosen.params,
         versions=versions(),
     )

@@ -1,47 +1,59 @@
 """A group: a worker process that trains trials in its slots and takes a new one as soon as a slot is free.
 
-`Crew` does the work and knows the server as one callable; `Group` is the thin Ray Tune trainable around it. Nothing of
-ours travels through Tune: its results carry a constant. Trials come from the server, events go to it. Stands above
-`parts` and `trainables`; imports Ray only for the wire.
+`Crew` does the work and knows the server as one callable; `Group` is the thin Ray Tune trainable around it. Trials of
+equal structure share stacks of tensors, which is `trainables.training.company`'s doing. Nothing of ours travels through
+Tune: its results carry a constant. Trials come from the server, events go to it. Stands above `parts`, `widths` and
+`trainables`; imports Ray only for the wire.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
 from hpo.errors import RequestError, nearest
 from hpo.home import Home
 from hpo.messages import End, Event, Placement
-from hpo.parts import out_of_memory, trainer_of, use_device
+from hpo.parts import free_memory, out_of_memory, trainer_of, use_device
 from hpo.plugins import reach
 from hpo.study import Study
+from hpo.widths import Widths
 from hpo.wire import ServerHandle
 from trainables.training.loop import Trainer, constraints, generates, share_left
 
-NEWS_SECONDS = 2.0  # a slot trains at most so long before the server hears of it
+if TYPE_CHECKING:
+    from trainables.training.company import Turn
+
+NEWS_SECONDS = 2.0  # a group trains at most so long before the server hears of it
+HUNGRY_SECONDS = 0.2  # the same while it has a slot to fill and others that train
 RESULT_SECONDS = 5.0  # how often Tune hears that the group lives
 EPOCH_SECONDS = "epoch_seconds"  # the metric beside the trainer's own: training and measuring of one epoch
-LIFE_SECONDS = 60.0  # `trials_per_group: auto`: after this long a group takes no new trial
+# `trials_per_group: auto`: after so long a group of one slot takes no new trial, and one of several hands its own over.
+LIFE_SECONDS = 60.0
+LONG_LIFE_SECONDS = 600.0
+DRAIN_SECONDS = 10.0  # so long may epochs go on once the study is stopped; less than the driver waits
 
-# (message number, events, slot to its trial or None, whether free slots want one, what could not be written) -> reply
-Sync = Callable[[int, list[dict[str, Any]], dict[int, int | None], bool, str], dict[str, Any]]
+# (message number, events, slot to its trial or None, trials it takes at most, what could not be written) -> reply
+Sync = Callable[[int, list[dict[str, Any]], dict[int, int | None], int, str], dict[str, Any]]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Member:
-    """One trial in a slot. `trainer` is None where it could not be built."""
+    """One trial in a slot. `trainer` is None where it could not be built; `saved` is the step of its checkpoint."""
 
     placement: Placement
     trainer: Trainer | None = None
+    joined: bool = False
     value: float | None = None  # the objective when it was last measured
+    saved: int = 0
     saved_at: float = dataclasses.field(default_factory=time.monotonic)
     ended: bool = False
 
@@ -50,7 +62,8 @@ class Crew:
     """Trains the trials of one group until the server has no more for it, or its life is over.
 
     sync: sends (message number, events, slots) to the server and returns its reply. measure_at: steps at which the
-    objective is measured besides the last. device: where the tensors live.
+    objective is measured besides the last. widths: the slots, and who may share a stack. device: where the tensors
+    live.
     """
 
     def __init__(
@@ -61,19 +74,29 @@ class Crew:
         measure_at: frozenset[int],
         placements: list[Placement],
         sync: Sync,
+        widths: Widths,
         device: str,
     ) -> None:
+        from trainables.training.company import Company  # the driver, which knows this class, needs no torch
+
         self._study = study
         self._home = home
         self._objective = study.objective_name
         self._measure_at = measure_at
         self._sync = sync
+        self._widths = widths
         self._device = device
+        self._company = Company(widths.of)
         self._seq = 0
         self._born = time.monotonic()
         self._taken = 0
-        self._slots: dict[int, _Member | None] = {0: None}
+        self._slots: dict[int, _Member | None] = dict.fromkeys(range(widths.slots))
         self._news: list[Event] = []
+        self._urgent = widths.slots > 1  # the first message fills the slots
+        self._told = self._born  # when the server last heard
+        self._fed = True  # whether it may have more trials
+        self._leaving = False  # no member begins another epoch: checkpoints, and the end
+        self._give_up = math.inf
         self._fault = ""  # why the home could not be written; the server then ends the study in good order
         self.over = False
         self._seat(placements)
@@ -82,8 +105,7 @@ class Crew:
         """Train and sync for about so long, or until `over`."""
         deadline = time.monotonic() + seconds
         while not self.over and time.monotonic() < deadline:
-            for member in self._members():
-                self._train(member)
+            self._train()
             self._exchange()
 
     def _members(self) -> list[_Member]:
@@ -94,37 +116,94 @@ class Crew:
             member = _Member(placement)
             self._slots[placement.slot] = member
             self._taken += 1
-            try:
-                member.trainer = trainer_of(self._study, placement.params, seed=placement.seed, device=self._device)
-                if placement.checkpoint is not None:
-                    member.trainer.restore(Path(placement.checkpoint))
-            except (Exception, SystemExit) as error:
-                self._lose(member, error)
+            self._begin(member, placement.checkpoint)
+        present = [(member.trainer, member.placement.params) for member in self._members() if member.trainer]
+        if placements:
+            self._join_again(self._widths.meet(present))
 
-    def _train(self, member: _Member) -> None:
-        """Train one trial until a decision, its end, or about `NEWS_SECONDS`."""
-        began = time.monotonic()
-        while not member.ended:
-            try:
-                event = self._advance(member)
-            except (Exception, SystemExit) as error:
-                self._lose(member, error)
-                return
-            self._news.append(event)
-            member.ended = event.end is not None
-            if event.step in self._measure_at or self._is_due(member) or time.monotonic() - began >= NEWS_SECONDS:
-                return
+    def _begin(self, member: _Member, checkpoint: str | None, *, company: int | None = None) -> None:
+        """Build a member's training. company: of how many its stack failed with."""
+        placement = member.placement
+        try:
+            trainer = trainer_of(self._study, placement.params, seed=placement.seed, device=self._device)
+            member.trainer = trainer
+            if checkpoint is not None:
+                trainer.restore(Path(checkpoint))
+            member.saved = trainer.step
+            if company is not None:
+                self._widths.part(trainer, failed=company)
+            self._company.join(trainer)
+            member.joined = True
+        except (Exception, SystemExit) as error:
+            self._lose(member, error)
 
-    def _advance(self, member: _Member) -> Event:
-        trainer = member.trainer
-        assert trainer is not None
+    def _join_again(self, structures: set[str]) -> None:
+        """The width of these is known now: who trained by itself may find company."""
+        for member in self._members():
+            trainer = member.trainer
+            if trainer is not None and member.joined and trainer.structure in structures:
+                self._company.leave(trainer)
+                self._company.join(trainer)
+
+    def _train(self) -> None:
+        """Train until the server must hear: of a decision, an end, a due checkpoint, a free slot, or just of us."""
+        while self._members() and not self._urgent and time.monotonic() - self._told < self._patience():
+            for turn in self._turns():
+                self._close(turn)
+
+    def _patience(self) -> float:
+        return HUNGRY_SECONDS if self._appetite() and None in self._slots.values() else NEWS_SECONDS
+
+    def _turns(self) -> list[Turn]:
+        """Train until members have an epoch to be closed. Where a stack failed there are none, and it is mended."""
+        from trainables.training.company import StackFailed
+
+        try:
+            return self._company.advance()
+        except StackFailed as error:
+            failed, memory = error.members, error.memory
+        # Only here: what was raised holds the frames in which it was, and with them the tensors.
+        self._mend(failed, memory=memory)
+        return []
+
+    def _mend(self, failed: list[Trainer], *, memory: bool) -> None:
+        """Build the members of a stack that failed again, to go on in company half as large.
+
+        At width 1 one that is at fault fails by itself. Where memory ran out, the whole structure is to blame.
+        """
+        count = len(failed)
+        if memory and failed[0].structure is not None:
+            self._widths.narrow(failed[0].structure, failed=count)
+        members = [member for member in self._members() if any(member.trainer is trainer for trainer in failed)]
+        failed.clear()
+        for member in members:
+            member.trainer, member.joined = None, False
+        free_memory()
+        for member in members:
+            checkpoint = str(self._home.checkpoint(member.placement.trial)) if member.saved else None
+            self._begin(member, checkpoint, company=None if memory else count)
+
+    def _close(self, turn: Turn) -> None:
+        """Close the epoch of one member and note what is to be told."""
+        member = next(member for member in self._members() if member.trainer is turn.trainer)
+        try:
+            event = self._advance(member, turn.trainer, shared=turn.seconds)
+        except (Exception, SystemExit) as error:
+            self._lose(member, error)
+            return
+        self._news.append(event)
+        member.ended = event.end is not None
+        self._urgent |= member.ended or self._leaving or event.step in self._measure_at or self._is_due(member)
+
+    def _advance(self, member: _Member, trainer: Trainer, *, shared: float) -> Event:
+        """Return the event of one epoch. shared: its seconds in a stack."""
         last = trainer.step + 1 == trainer.epochs
         wanted = last or trainer.step + 1 in self._measure_at
         began = time.monotonic()
         progress = trainer.advance(measure=[self._objective] if wanted else [])
         if progress.step == 1 and not trainer.can_sample and progress.cause is None:
             self._check_objective(progress.metrics)
-        seconds = time.monotonic() - began
+        seconds = shared + time.monotonic() - began
         member.value = progress.metrics.get(self._objective, member.value if progress.ended else None)
         event = Event(
             trial=member.placement.trial,
@@ -172,16 +251,20 @@ class Crew:
         return time.monotonic() - member.saved_at >= self._study.resources.checkpoint_seconds
 
     def _save(self, member: _Member) -> None:
-        assert member.trainer is not None
+        trainer = member.trainer
+        assert trainer is not None
         member.saved_at = time.monotonic()
+        if trainer.step == member.saved:
+            return
         try:
-            member.trainer.save(self._home.checkpoint(member.placement.trial))
+            trainer.save(self._home.checkpoint(member.placement.trial))
+            member.saved = trainer.step
         except OSError as error:  # the checkpoint before it is still whole
             self._fault = str(error)
 
     def _lose(self, member: _Member, error: BaseException) -> None:
         """End a trial that raised: `died` where it does not fit in memory, else `lost`, with the traceback as cause."""
-        member.ended = True
+        member.ended = self._urgent = True
         step = member.trainer.step if member.trainer is not None else 0
         left = share_left(step=step + 1, epochs=self._study.budget.epochs)
         too_large = out_of_memory(error)
@@ -197,28 +280,55 @@ class Crew:
         )
 
     def _exchange(self) -> None:
-        """Tell the server the news, free the slots of trials that are over, seat new ones."""
+        """Tell the server the news, free the slots of trials that are over, save those that are due, seat new ones."""
         self._seq += 1
+        self._leaving = self._leaving or (self._is_old() and self._widths.slots > 1 and self._fed)
         slots = {slot: None if member is None else member.placement.trial for slot, member in self._slots.items()}
-        reply = self._sync(self._seq, [event.to_json() for event in self._news], slots, self._hungry(), self._fault)
+        fault = self._fault
+        reply = self._sync(self._seq, [event.to_json() for event in self._news], slots, self._appetite(), fault)
         self._news.clear()
+        self._urgent, self._fed = False, not reply["over"]
+        if reply["drain"] and self._give_up == math.inf:
+            self._leaving, self._give_up = True, time.monotonic() + DRAIN_SECONDS
         for slot, member in self._slots.items():
             if member is not None and (member.ended or member.placement.trial in reply["free"]):
-                self._slots[slot] = None
-                if member.trainer is not None:
-                    member.trainer.close()
+                self._empty(slot, member)
         # Only now: a checkpoint ahead of what the server has recorded would leave a gap in the trial's curve.
-        for member in self._members():
-            if reply["drain"] or self._is_due(member):
-                self._save(member)
+        for slot, member in self._slots.items():
+            if member is not None and self._rests(member):
+                if self._leaving or self._is_due(member):
+                    self._save(member)
+                if self._leaving:
+                    self._empty(slot, member)
+        self._join_again(self._widths.catch_up(reply["fits"]))
         self._seat([Placement.from_json(value) for value in reply["place"]])
-        if reply["drain"] or (not self._members() and (reply["over"] or not self._hungry())):
+        self._told = time.monotonic()
+        if self._leaving:
+            self.over = (not self._members() and self._fault == fault) or self._told > self._give_up
+        elif not self._members() and (reply["over"] or not self._appetite()):
             self.over = True
 
-    def _hungry(self) -> bool:
-        """Whether this group still takes new trials."""
+    def _rests(self, member: _Member) -> bool:
+        return member.trainer is not None and member.joined and self._company.at_rest(member.trainer)
+
+    def _empty(self, slot: int, member: _Member) -> None:
+        self._slots[slot] = None
+        if member.trainer is not None:
+            if member.joined:
+                self._company.leave(member.trainer)
+            member.trainer.close()
+
+    def _appetite(self) -> int:
+        """How many more trials this group takes."""
+        if self._leaving or self._is_old():
+            return 0
         limit = self._study.resources.trials_per_group
-        return time.monotonic() - self._born < LIFE_SECONDS if limit == "auto" else self._taken < limit
+        return len(self._slots) if limit == "auto" else max(0, limit - self._taken)
+
+    def _is_old(self) -> bool:
+        if self._study.resources.trials_per_group != "auto":
+            return False
+        return time.monotonic() - self._born >= (LIFE_SECONDS if self._widths.slots == 1 else LONG_LIFE_SECONDS)
 
 
 class Group(tune.Trainable):  # type: ignore[misc]
@@ -230,13 +340,21 @@ class Group(tune.Trainable):  # type: ignore[misc]
         brief = server.call("brief")
         reach(brief["import_paths"])
         study = Study(**brief["study"])
+        device = use_device(threads=study.resources.cpus_per_worker, gpu=config["gpu"])
         self._crew = Crew(
             study,
             Home(brief["home"]),
             measure_at=frozenset(brief["measure_at"]),
             placements=[Placement.from_json(value) for value in config["trials"]],
             sync=functools.partial(server.call, "sync", config["group"]),
-            device=use_device(threads=study.resources.cpus_per_worker, gpu=config["gpu"]),
+            widths=Widths(
+                study,
+                device=device,
+                most=brief["most_slots"],
+                fits=brief["fits"],
+                fitted=functools.partial(server.call, "fitted"),
+            ),
+            device=device,
         )
 
     def step(self) -> dict[str, Any]:

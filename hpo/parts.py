@@ -7,6 +7,7 @@ Both ends use it: the driver to check a request before anything is made, a worke
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import random
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,7 @@ def trainer_of(study: Study, params: Params, *, seed: int, device: str = "cpu") 
         epochs=study.budget.epochs,
         metrics=_metrics(study),
         device=device,
+        precision=study.precision,
     )
 
 
@@ -158,6 +160,9 @@ def check(study: Study) -> Objective:
         if study.data is not None:
             raise RequestError(f"data: a training function of your own reads its own data; {study.data!r} came. "
                                "Leave `data` out.")  # fmt: skip
+        if study.precision != "float32":
+            raise RequestError(f"precision: a training function of your own decides in what it computes; "
+                               f"{study.precision!r} came. Leave `precision` out.")  # fmt: skip
         return objective
     _check_objective(objective)
     data_of(study)
@@ -177,6 +182,14 @@ def out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def free_memory() -> None:
+    """Give back what trainings held that are gone, so that others find room on the device."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def use_device(*, threads: int, gpu: bool = True) -> str:

@@ -31,7 +31,7 @@ IN_FLIGHT_SHARE = (
     4  # `fuse: auto` has at most one in so many trials of the budget in flight: a sampler learns from ends
 )
 
-_DRAIN = {"free": [], "place": [], "over": True, "drain": True}
+_DRAIN = {"free": [], "place": [], "over": True, "drain": True, "fits": 0}
 
 
 class StudyServer:
@@ -96,18 +96,15 @@ class StudyServer:
             "fits": self._open_ledger().fits(),
         }
 
-    def fitted(self, fit: Mapping[str, Any]) -> dict[str, Any]:
-        """Take in what widths cost for a structure on a device; return what counts: the first that came."""
-        try:
-            return self._open_ledger().record_fit(fit)
-        except OSError as error:
-            self._stop(str(error))
-            return dict(fit)
-
-    def fit_of(self, structure: str, device: str) -> dict[str, Any] | None:
-        """Return what is known of this structure's widths on this device."""
-        fits = self._open_ledger().fits()
-        return next((fit for fit in fits if (fit["structure"], fit["device"]) == (structure, device)), None)
+    def fitted(self, fit: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """Take in what widths cost for a structure on a device; return every fit that counts: the first of its kind."""
+        ledger = self._open_ledger()
+        if fit is not None:
+            try:
+                ledger.record_fit(fit)
+            except OSError as error:
+                self._stop(str(error))
+        return ledger.fits()
 
     def open_group(self, group: str) -> dict[str, Any]:
         """Return the first message to a new group: its placements, or that there are none now, or never again."""
@@ -120,14 +117,15 @@ class StudyServer:
         seq: int,
         events: Sequence[Mapping[str, Any]],
         slots: Mapping[int, int | None],
-        take: bool,
+        take: int,
         fault: str = "",
     ) -> dict[str, Any]:
         """Record events, decide, and fill free slots. The one message of a group.
 
-        slots: slot to the trial in it, None where it is free. take: whether free slots want a trial. fault: why the
+        slots: slot to the trial in it, None where it is free. take: how many more trials it takes. fault: why the
         group could not write into the home, which ends the study in good order. Returns `free` (trials of this group
-        that are over for it), `place` (placements), `over` (nothing more will come), `drain` (checkpoint and end).
+        that are over for it), `place` (placements), `over` (nothing more will come), `drain` (checkpoint and end),
+        `fits` (how many of them are known).
         """
         with self._turns[group]:
             if (reply := self._known(group, seq)) is not None:
@@ -144,7 +142,7 @@ class StudyServer:
                 self._stop(fault)
             gone = {*ended, *(running.keys() - ledger.in_group(group))} & running.keys()
             free = [slot for slot, trial in slots.items() if trial is None] + [running[trial] for trial in gone]
-            return self._answer(group, seq, sorted(gone), free=sorted(free) if take else [])
+            return self._answer(group, seq, sorted(gone), free=sorted(free)[:take])
 
     def close_group(self, group: str, *, failed: bool) -> None:
         """The group is gone; what still ran in it waits to be placed again, and nothing is placed in it any more."""
@@ -208,6 +206,7 @@ class StudyServer:
             "place": [placement.to_json() for placement in placements],
             "over": self.over() or self._open_ledger().left() == 0,
             "drain": self._draining,
+            "fits": len(self._open_ledger().fits()),
         }
         with self._lock:
             if group not in self._gone:

@@ -16,6 +16,7 @@ from hpo.messages import Placement
 from hpo.rows import TrialRow, read_trials
 from hpo.server import StudyServer
 from hpo.study import Study
+from hpo.widths import Widths
 
 RUN = "run"
 
@@ -57,6 +58,13 @@ def crew(server: StudyServer, group: str) -> Crew | None:
         measure_at=frozenset(brief["measure_at"]),
         placements=[Placement.from_json(value) for value in reply["place"]],
         sync=functools.partial(server.sync, group),
+        widths=Widths(
+            Study(**brief["study"]),
+            device="cpu",
+            most=brief["most_slots"],
+            fits=brief["fits"],
+            fitted=server.fitted,
+        ),
         device="cpu",
     )
 

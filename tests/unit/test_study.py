@@ -62,6 +62,9 @@ def test_every_ready_made_study_loads_by_its_name(name: str) -> None:
         ({"resources": {"workers": 0}}, "resources.workers: must be auto or at least 1; 0 came"),
         ({"resources": {"gpus_per_worker": -1.0}}, "resources.gpus_per_worker: must be auto or at least 0"),
         ({"resources": {"trials_per_group": 0}}, "resources.trials_per_group: must be auto or at least 1"),
+        ({"fuse": 0}, "fuse: must be auto or at least 1; 0 came"),
+        ({"fuse": "car"}, "fuse: .*; 'car' came"),
+        ({"precision": "float16"}, "precision: .*'float32', 'tf32' or 'bf16'"),
         ({"name": "../escape"}, "name: .*pattern"),
         ({"seed": -1}, "seed: .*greater than or equal to 0"),
         ({"objective": {"metric": "loss"}}, "objective.direction: this key is required"),
@@ -84,8 +87,6 @@ def test_every_fault_of_a_study_is_told_at_once() -> None:
     ("key", "value"),
     [
         ("constraints", [{"metric": "elbo", "at_least": -100.0}]),
-        ("fuse", 8),
-        ("fuse", "auto"),
         ("ledger", "postgresql://localhost/hpo"),
         ("checkpoints", "s3://bucket"),
         ("objective", ["nll", "elbo"]),

@@ -23,6 +23,7 @@ from hpo.pruning import decision_steps
 from hpo.rows import read_trials
 from hpo.study import Study
 from hpo.tracking import Tracker
+from hpo.widths import Widths
 
 BASE: dict[str, Any] = {
     "name": "keys",
@@ -86,18 +87,24 @@ def optuna_name(request: Study, path: Path) -> list[str]:
     return optuna.get_all_study_names(optuna.storages.JournalStorage(backend))
 
 
-def crew_messages(request: Study, path: Path) -> tuple[set[bool], bool]:
-    """Whether a crew asks for another trial after its first, and whether it wrote a checkpoint on the way."""
-    takes: list[bool] = []
+def widths(request: Study) -> Widths:
+    return Widths(request, device="cpu", most=1, fits=[], fitted=lambda fit: [])
+
+
+def crew_messages(request: Study, path: Path) -> tuple[set[int], bool]:
+    """How many more trials a crew asks for after its first, and whether it wrote a checkpoint on the way."""
+    takes: list[int] = []
 
     def sync(
-        seq: int, events: list[dict[str, Any]], slots: dict[int, int | None], take: bool, fault: str
+        seq: int, events: list[dict[str, Any]], slots: dict[int, int | None], take: int, fault: str
     ) -> dict[str, Any]:
         takes.append(take)
-        return {"free": [], "place": [], "over": False, "drain": False}
+        return {"free": [], "place": [], "over": False, "drain": False, "fits": 0}
 
     place = Placement(trial=0, slot=0, params={"x": 0.5}, seed=1)
-    crew = Crew(request, Home(path), measure_at=frozenset(), placements=[place], sync=sync, device="cpu")
+    crew = Crew(
+        request, Home(path), measure_at=frozenset(), placements=[place], sync=sync, widths=widths(request), device="cpu"
+    )
     crew.work(seconds=0.01)
     return set(takes), Home(path).checkpoint(0).is_dir()
 
@@ -134,6 +141,8 @@ PROBES: dict[str, tuple[dict[str, Any], dict[str, Any], Probe]] = {
     "budget.epochs_total": (BASE, {"budget": {"trials": 4, "epochs": 9, "epochs_total": 9}}, left),
     "sampler": (BASE, {"sampler": "qmc"}, asked),
     "pruner": (BASE, {"pruner": {"name": "asha", "grace": 1}}, lambda s, _: decision_steps(s.pruner, epochs=9)),
+    "fuse": (FAMILY, {"fuse": 4}, lambda s, _: widths(s).slots),
+    "precision": (FAMILY, {"precision": "bf16"}, lambda s, _: _trainer(s).precision),
     "resources.workers": (BASE, {"resources": {"workers": 1}}, lambda s, _: shares(s, CLUSTER).workers),
     "resources.cpus_per_worker": (BASE, {"resources": {"cpus_per_worker": 4}}, lambda s, _: shares(s, CLUSTER)),
     "resources.gpus_per_worker": (BASE, {"resources": {"gpus_per_worker": 0.5}}, lambda s, _: shares(s, CLUSTER)),

@@ -1,0 +1,138 @@
+"""How wide the stacks of one group may be: as the study asks, or as it was measured and recorded.
+
+Under `fuse: auto` the width of the default configuration is measured when the first group begins, that of another
+structure when two trials of it first meet, and the server keeps the first that was measured. Used by `group.py`; stands
+above parts, and reaches into trainables only where a training exists.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
+
+from hpo.messages import Params
+from hpo.parts import space_of, trainer_of
+from hpo.study import Study
+from trainables.training.loop import Trainer
+
+if TYPE_CHECKING:
+    from trainables.training.alone import Training
+
+FIT_SECONDS = 1.5  # what measuring one structure may take
+FIT_SHARE = 0.02  # of a group's time, for structures other than that of the default configuration
+MOST_SLOTS = {"cpu": 64, "cuda": 256}
+
+# (a fit to be kept, or None) -> every fit that counts, each as `trainables.training.widths.Fit.to_json` writes it
+Fitted = Callable[[Mapping[str, Any] | None], list[dict[str, Any]]]
+
+
+class Widths:
+    """The slots of one group, and how many trainings of a structure may share a stack in it.
+
+    most: the slots that `fuse: auto` may have here. fits: what was measured before. fitted: sends a fit to the server.
+    """
+
+    def __init__(
+        self, study: Study, *, device: str, most: int, fits: Sequence[Mapping[str, Any]], fitted: Fitted
+    ) -> None:
+        self._study = study
+        self._device = device
+        self._limit = min(most, MOST_SLOTS[device])
+        self._fitted = fitted
+        self._known: dict[str, int] = {}
+        self._num_known = 0
+        self._narrowed: dict[str, int] = {}  # structures that did not fit in memory
+        self._shy: WeakKeyDictionary[Trainer, int] = WeakKeyDictionary()  # trainings whose stack failed
+        self._failed: set[str] = set()  # structures whose measuring raised: their trials will say why
+        self._born = time.monotonic()
+        self._spent = 0.0
+        self._learn(fits)
+        self.slots = self._num_slots()
+
+    def of(self, trainer: Trainer) -> int:
+        """Return how many trainings of this one's structure may share a stack with it."""
+        structure = trainer.structure
+        if structure is None:
+            return 1
+        width = self._known.get(structure, 1) if self._study.fuse == "auto" else self._study.fuse
+        return min(width, self._narrowed.get(structure, width), self._shy.get(trainer, width))
+
+    def narrow(self, structure: str, *, failed: int) -> None:
+        """A stack of so many did not fit in memory: from now on this structure's are at most half as wide."""
+        self._narrowed[structure] = max(1, failed // 2)
+
+    def part(self, trainer: Trainer, *, failed: int) -> None:
+        """This training's stack failed with so many members: from now on it has at most half of that company."""
+        self._shy[trainer] = max(1, failed // 2)
+
+    def catch_up(self, num_known: int) -> set[str]:
+        """The server knows so many fits; fetch them where that is news. Return the structures that are."""
+        return set() if num_known <= self._num_known else self._learn(self._fitted(None))
+
+    def meet(self, present: Sequence[tuple[Trainer, Params]]) -> set[str]:
+        """Measure a structure that several trainings here have, if it is not known and there is time for it.
+
+        Return the structures that are known since.
+        """
+        if self._study.fuse != "auto" or self._spent > FIT_SHARE * (time.monotonic() - self._born):
+            return set()
+        params = {trainer.structure: params for trainer, params in present if trainer.structure is not None}
+        counts = Counter(trainer.structure for trainer, _ in present)
+        for structure in params:
+            if counts[structure] > 1 and structure not in self._known and structure not in self._failed:
+                return self._measure(structure, params[structure])
+        return set()
+
+    def _num_slots(self) -> int:
+        limit = self._study.resources.trials_per_group
+        most = self._limit if self._study.fuse == "auto" else self._study.fuse
+        most = most if limit == "auto" else min(most, limit)
+        if most == 1:
+            return 1
+        default = space_of(self._study).default()
+        try:
+            structure = trainer_of(self._study, default, seed=0, device=self._device).structure
+        except Exception:  # its trial, the first of the study, will say why
+            return 1
+        if structure is None:
+            return 1
+        if self._study.fuse != "auto":
+            return most
+        if structure not in self._known:
+            self._measure(structure, default)
+        return min(most, self._known.get(structure, 1))
+
+    def _measure(self, structure: str, params: Params) -> set[str]:
+        from trainables.training.widths import fit
+
+        def make(number: int) -> Training:
+            return cast("Training", trainer_of(self._study, params, seed=number, device=self._device))
+
+        began = time.monotonic()
+        try:
+            found = fit(make, limit=self._limit, seconds=FIT_SECONDS)
+        except Exception:
+            self._failed.add(structure)
+            return set()
+        finally:
+            self._spent += time.monotonic() - began
+        if not found.seconds:
+            self._failed.add(structure)
+            return set()
+        return self._learn(self._fitted(found.to_json()))
+
+    def _learn(self, fits: Sequence[Mapping[str, Any]]) -> set[str]:
+        here = _device_name(self._device)
+        before = self._known.keys()
+        self._num_known = len(fits)
+        self._known = {str(fit["structure"]): int(fit["width"]) for fit in fits if fit["device"] == here}
+        return self._known.keys() - before
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device == "cuda" else "cpu"
