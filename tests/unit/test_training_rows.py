@@ -194,8 +194,8 @@ def test_in_float32_rows_stay_close_to_the_members_alone() -> None:
     members: list[Member] = [{**family, "l2": 0.1, "clip": 2.0} for family in FAMILIES.values()]
     moves_SK = masks(len(members))
     found = together(members, moves_SK, dtype=torch.float32)
-    # 50 steps, each with some roundings of 6e-8: 2e-6 at most was seen.
-    assert apart(found, alone(members, moves_SK, dtype=torch.float32)) < 1e-5
+    # 50 steps, each with some roundings of 6e-8; 3e-7 was seen.
+    assert apart(found, alone(members, moves_SK, dtype=torch.float32)) < 3e-6
 
 
 def every_family() -> tuple[list[Member], Tensor, RowsOptimizer]:
@@ -350,6 +350,9 @@ def test_the_state_of_a_row_is_the_state_of_its_own_optimizer(name: str) -> None
     for key, value in expected.items():
         assert found[key].dtype == value.dtype
         assert torch.allclose(found[key], value, rtol=1e-12, atol=1e-15)
+    rows.load_row(0, stored)
+    rows.store_row(0, optimizer)
+    assert same(optimizer.state(), found)
 
 
 def test_state_is_made_only_for_members_that_need_it() -> None:

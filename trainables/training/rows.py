@@ -224,8 +224,8 @@ class RowsOptimizer:
             if self._members[row] is None:
                 raise ValueError(f"a row that moves must have a member, and row {row} has none: load the row first")
         number, made_SK = self._numbers, moves_SK.to(torch.float64)
-        # What a row does not use while it sleeps should be finite all the same, hence a count of at least 1.
-        count_SK = (self._count_K + made_SK.cumsum(0)).clamp_min(1.0)
+        # 0 for a row that has not moved yet: what comes of that is infinite, and used by nobody while the row sleeps.
+        count_SK = self._count_K + made_SK.cumsum(0)
         keep_SK = 1.0 - lr_SK * number["weight_decay"]
         stepwise = {
             "moves": made_SK,
@@ -252,7 +252,7 @@ class RowsOptimizer:
         `everyone` promises that every row moves at this step, which spares the passes that keep the others.
         """
         on, c = self.branches, Coefficients.of(table_CK)
-        moves_K1 = c.moves > 0.0
+        moves_K1, before_K1 = c.moves > 0.0, c.before > 0.0
 
         def kept(new: Tensor, old: Tensor) -> None:
             # By selection and not by multiplication: what is computed for a sleeping row may be NaN.
@@ -273,7 +273,7 @@ class RowsOptimizer:
             kept(second, self._second_KP)
         if "before" in on:
             assert den is not None
-            g = torch.where(c.before > 0.0, g / den, g) if "after" in on else g / den
+            g = torch.where(before_K1, g / den, g) if "after" in on else g / den
         if "first" in on:
             assert self._first_KP is not None
             first = torch.mul(self._first_KP, c.keep_first, out=place(self._first_KP)).addcmul_(g, c.add_first)
@@ -281,7 +281,7 @@ class RowsOptimizer:
             g = first
         if "after" in on:
             assert den is not None
-            g = torch.where(c.before > 0.0, g, g / den) if "before" in on else g / den
+            g = torch.where(before_K1, g, g / den) if "before" in on else g / den
         base = parameters_KP * c.keep if "decay" in on else parameters_KP
         moved = torch.addcmul(base, g, c.rate, out=place(parameters_KP))
         if "l1" in on:
