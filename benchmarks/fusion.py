@@ -34,6 +34,7 @@ from typing import Any
 import torch
 
 from benchmarks import arms, machine, sharing
+from benchmarks import table as tables
 from benchmarks.arms import WORKLOADS, Arm, Rate
 from benchmarks.sharing import DoesNotFit, Processes
 from trainables.training.players import PRECISIONS
@@ -182,13 +183,12 @@ def table(found: Found, options: argparse.Namespace) -> str:
     else:
         pairs += [("fused", label) for label, _, _ in shared_arms(options, None)]
     head = ["member-steps/s", *(f"K = {at.width}" for at in found.widths)]
-    lines = [head, ["---"] * len(head)]
-    lines += [[label, *(_rate(at, label) for at in found.widths)] for label in rates]
+    lines = [[label, *(_rate(at, label) for at in found.widths)] for label in rates]
     lines += [
         [f"{over} / {under}", *(_range(at.ratios(over, under), at.missing.get(over)) for at in found.widths)]
         for over, under in pairs
     ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([tables.head(head), *map(tables.line, lines)])
 
 
 def verdict(found: Found) -> str:

@@ -1,10 +1,11 @@
 """What lies around the epochs: the same study with ours and with the usual glue of the same libraries, in turn.
 
-    python -m benchmarks.orchestration                              128 trials of 27 epochs in three arms
-    python -m benchmarks.orchestration --trials 0 --trivial 1000    trials that cost nothing, ours alone
+    python -m benchmarks.orchestration                              128 trials of 27 epochs in each arm
+    python -m benchmarks.orchestration --trials 0 --trivial 1000    trials that cost nothing, `ours` alone
 
 Each arm runs in a process of its own and a fresh folder, on as many workers, from one study file. The arms:
-    ours         hpo search
+    ours         hpo search, one trial at a time on each worker
+    ours-fused   the same with `fuse: auto`: trials of equal structure as one stack
     stock        function trainable, OptunaSearch, ASHAScheduler, MLflowLoggerCallback on sqlite
     stock-reuse  the same with reuse_actors=True, the strong arm
 It prints markdown for RESULTS.md. Wall time is that of the process, start-up included. A trial of one number and one
@@ -15,14 +16,11 @@ epoch costs: read epochs a minute beside ms/epoch, and repeat. Run it on a quiet
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import statistics
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,16 +28,20 @@ from typing import Any
 import yaml
 
 from benchmarks import epochs as measured
-from benchmarks import machine, processes
+from benchmarks import machine, processes, table
 from benchmarks.epochs import Epoch
 
-_HPO = str(Path(sys.executable).with_name("hpo"))
+_HPO = (str(Path(sys.executable).with_name("hpo")), "search")
 _STOCK = (sys.executable, "-m", "benchmarks.peers.stock_stack")
 
 # name -> (the command for a study file and a folder, the reader of the epochs it leaves in that folder)
 ARMS: dict[str, tuple[Callable[[str, Path], list[str]], Callable[[Path], list[Epoch]]]] = {
     "ours": (
-        lambda study, folder: [_HPO, "search", study, "--home", str(folder / "home")],
+        lambda study, folder: [*_HPO, study, "--home", str(folder / "home"), "--set", "fuse=1"],
+        lambda folder: measured.from_home(folder / "home"),
+    ),
+    "ours-fused": (
+        lambda study, folder: [*_HPO, study, "--home", str(folder / "home"), "--set", "fuse=auto"],
         lambda folder: measured.from_home(folder / "home"),
     ),
     "stock": (lambda study, folder: [*_STOCK, study, str(folder)], measured.from_side_files),
@@ -77,10 +79,10 @@ class Row:
             f"{self.epochs}",
             f"{self.trials_a_minute:.1f}",
             f"{self.epochs_a_minute:.0f}",
-            _shown(100 * self.share, ".0f"),
-            _shown(self.epoch_ms, ".1f"),
-            _shown(self.to_target, ".1f"),
-            _shown(self.best, ".2f"),
+            table.shown(100 * self.share, ".0f"),
+            table.shown(self.epoch_ms, ".1f"),
+            table.shown(self.to_target, ".1f"),
+            table.shown(self.best, ".2f"),
         ]
 
 
@@ -119,7 +121,7 @@ def compare(options: argparse.Namespace, *, folder: Path) -> list[Row]:
             rows.append(
                 row_of(arm, epochs, clock=clock, workers=options.workers, full=options.epochs, target=options.target)
             )
-            print(_table_line(rows[-1].cells()), flush=True)
+            print(table.line(rows[-1].cells()), flush=True)
     return rows
 
 
@@ -169,12 +171,18 @@ def fake_study(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def ratios(rows: Sequence[Row]) -> list[str]:
-    """Return, for each other arm, how many times its epochs a minute ours trained; medians over the repeats."""
+    """Return how many times what the other arms trained each of ours did; medians over the repeats."""
     arms = dict.fromkeys(row.arm for row in rows)
-    rate = {arm: statistics.median(row.epochs_a_minute for row in rows if row.arm == arm) for arm in arms}
-    if "ours" not in rate:
-        return []
-    return [f"ours / {arm}: {rate['ours'] / rate[arm]:.1f} times the epochs a minute" for arm in rate if arm != "ours"]
+    epochs = {arm: statistics.median(row.epochs_a_minute for row in rows if row.arm == arm) for arm in arms}
+    trials = {arm: statistics.median(row.trials_a_minute for row in rows if row.arm == arm) for arm in arms}
+    pairs = [("ours", arm) for arm in arms if not arm.startswith("ours")]
+    pairs += [("ours-fused", arm) for arm in arms if arm != "ours-fused"]
+    return [
+        f"{ours} / {arm}: {epochs[ours] / epochs[arm]:.1f} times the epochs a minute, "
+        f"{trials[ours] / trials[arm]:.1f} times the trials"
+        for ours, arm in pairs
+        if ours in arms
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -192,35 +200,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--keep", type=Path, help="a new folder that keeps what the runs leave")
     options = parser.parse_args(arguments)
     print(machine.line())
-    with _folder(options.keep) as folder:
+    with processes.kept(options.keep) as folder:
         if options.trials:
             print(f"\n{options.trials} trials of {options.epochs} epochs, {options.workers} workers, "
                   f"seed {options.seed}, target {options.target:g} nats\n")  # fmt: skip
-            print(_table_line(HEADER))
-            print(_table_line(["---"] * len(HEADER)), flush=True)
+            print(table.head(HEADER), flush=True)
             rows = compare(options, folder=folder)
             print("\n" + "\n".join(ratios(rows)))
         if options.trivial:
             print(trivial(options, folder=folder))
-
-
-@contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    """Give the folder to keep, or one that is removed at the end; its name is short for the sake of Ray's sockets."""
-    if keep is not None:
-        keep.mkdir(parents=True)
-        yield keep.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="hb-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-
-
-def _table_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None or not math.isfinite(value) else format(value, form)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,17 @@ class Clock:
 
     began: float
     wall: float
+
+
+@contextlib.contextmanager
+def kept(folder: Path | None) -> Iterator[Path]:
+    """Give this new folder, or one that is removed at the end; its name is short for the sake of Ray's sockets."""
+    if folder is not None:
+        folder.mkdir(parents=True)
+        yield folder.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="hb-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def run(command: Sequence[str], *, folder: Path, timeout: float) -> Clock:

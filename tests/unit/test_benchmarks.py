@@ -76,7 +76,10 @@ def test_ratio_takes_the_median_of_the_repeats() -> None:
         return orchestration.row_of(arm, RUN, clock=processes.Clock(began=90, wall=wall), workers=2, full=2, target=0.0)
 
     rows = [row("ours", 10), row("stock", 40), row("stock", 1000), row("stock", 60), row("ours", 10), row("ours", 10)]
-    assert orchestration.ratios(rows) == ["ours / stock: 6.0 times the epochs a minute"]
+    assert orchestration.ratios(rows) == ["ours / stock: 6.0 times the epochs a minute, 6.0 times the trials"]
+    fused = orchestration.ratios([*rows, row("ours-fused", 5)])
+    assert [line.partition(":")[0] for line in fused] == ["ours / stock", "ours-fused / ours", "ours-fused / stock"]
+    assert fused[1].startswith("ours-fused / ours: 2.0 times")
 
 
 def test_command_that_fails_says_what_it_printed(tmp_path: Path) -> None:
