@@ -18,6 +18,7 @@ from ..data._data import Data
 from ..metrics._metric import Measurement, Metric, prepare
 from ..models._family import Family, as_module
 from . import checkpoint
+from .captured import sent
 from .checkpoint import Json
 from .loop import Progress, constraints, share_left
 from .params import ParameterValue, Params
@@ -106,7 +107,7 @@ class Training:
             last=steps_until(self._step + 1, rows=rows, batch_size=size),
             total=steps_until(self._epochs, rows=rows, batch_size=size),
             batch_size=size,
-            order=lambda count: self._order.take(count).to(self.device),
+            order=lambda count: sent(self._order.take(count), self.device),
             noise=self._noise,
         )
 
@@ -231,7 +232,9 @@ class Training:
         dtype = str(self.players[0].flat.values.dtype).removeprefix("torch.")
         kind = dtype if self.precision == "float32" else self.precision
         name = family.__module__.rpartition(".")[2]
-        return f"{name} {shapes} batch<={self.largest_batch} {self.data.name} {self.data.sha256[:8]} {kind} {self.device}"
+        return (
+            f"{name} {shapes} batch<={self.largest_batch} {self.data.name} {self.data.sha256[:8]} {kind} {self.device}"
+        )
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -70,6 +70,10 @@ class Player:
         """Whether this player moves at this step of the training."""
         return step % self.pace == 0
 
+    def moves_between(self, first: int, last: int) -> int:
+        """How often it moves at the steps from `first` to `last`, which is not one of them."""
+        return len(range(-first % self.pace + first, last, self.pace))
+
     def decay(self, step: int) -> float:
         """The decay of the average at this step, at which the player moves.
 

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .captured import sent
 from .optim import PlayerOptimizer
 from .regularization import soft_threshold
 
@@ -240,10 +241,7 @@ class RowsOptimizer:
         self._count_K += made_SK.sum(0)
         found = {**number, **stepwise}
         table_SCK = torch.stack([found[name].expand_as(lr_SK) for name in Coefficients._fields], dim=1).to(self.dtype)
-        if self.device.type == "cuda":
-            # From pinned memory, so that the host need not wait for what the device still has to do.
-            return table_SCK.pin_memory().to(self.device, non_blocking=True)
-        return table_SCK.to(self.device)
+        return sent(table_SCK, self.device)
 
     @torch.no_grad()
     def step(self, parameters_KP: Tensor, grad_KP: Tensor, table_CK: Tensor, *, everyone: bool = False) -> None:

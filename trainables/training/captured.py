@@ -1,0 +1,67 @@
+"""Steps on CUDA without the host: uploads that do not wait, and steps captured once and replayed. Floor: torch.
+
+A small model's step is many kernels that take less time than their launches. Captured in a CUDA graph, the step is one
+launch. What differs from step to step lies in tensors that stay where they are. Not run on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor
+
+# Steps that are made as written before one is captured: libraries set themselves up in their first calls.
+WARM_UP = 3
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device, from pinned memory, so that the host need not wait for what is still to be computed."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+class Captured:
+    """Runs a step, captured after some calls where the device is a GPU.
+
+    A step must do the same with the same tensors each time it is called under the same key.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._calls: dict[Hashable, int] = {}
+        self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
+
+    def run(self, key: Hashable, step: Callable[[], None]) -> None:
+        """Make the step."""
+        if self._device.type != "cuda":
+            step()
+            return
+        graph = self._graphs.get(key)
+        if graph is not None:
+            graph.replay()
+            return
+        calls = self._calls[key] = self._calls.get(key, 0) + 1
+        if calls <= WARM_UP:
+            self._aside(step)
+            return
+        graph = torch.cuda.CUDAGraph()
+        # Capturing records and computes nothing, so the step itself is the first replay.
+        with torch.cuda.graph(graph):
+            step()
+        self._graphs[key] = graph
+        graph.replay()
+
+    def forget(self) -> None:
+        """Let go of all captured steps: the tensors they use are no longer used."""
+        self._graphs.clear()
+        self._calls.clear()
+
+    def _aside(self, step: Callable[[], None]) -> None:
+        """On a stream of its own, as a step that is to be captured must be warmed up."""
+        aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(aside):
+            step()
+        torch.cuda.current_stream(self._device).wait_stream(aside)

@@ -1,0 +1,150 @@
+"""One player of every member of a stack: its parameters as rows of one tensor, its gradients, and how it moves.
+
+On a CPU each row is moved by its member's own torch optimizer: its fused kernels take 30 us for 25,000 parameters where
+one update of all rows takes 45 to 270 us a row. On a GPU launches count, so all rows move at once (`rows.py`). Floor:
+torch and models. Axes: K rows, one a member; P parameters; B rows of a batch; C coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ..models._family import Losses
+from .players import Player, autocast
+from .rows import RowsOptimizer, average_rows
+
+
+class StackedPlayer:
+    """`values` and `grad` [K, P], and the sums of the player's logs over each member's epoch.
+
+    at_once: whether all rows move at once. place: which of the family's players it is.
+    """
+
+    def __init__(self, player: Player, template: nn.Module, *, width: int, place: int, at_once: bool) -> None:
+        self.name, self.place = player.name, place
+        self._layout = player.flat.layout
+        self.values = player.flat.values.new_zeros(width, self._layout.size)
+        self.grad = torch.zeros_like(self.values)
+        self._averages: Tensor | None = None
+        self.optimizer = (
+            RowsOptimizer(width, self._layout.size, dtype=self.values.dtype, device=self.values.device)
+            if at_once
+            else None
+        )
+        self._template = template
+        self._names = [f"{self.name}.{name}" for name, _ in template.get_submodule(self.name).named_parameters()]
+        self._sums: dict[str, Tensor] = {}
+        self.resize(0)
+
+    def seat(self, row: int, player: Player) -> None:
+        """From now on this member's parameters are this row."""
+        player.flat.move(self.values[row], self.grad[row])
+        if self.optimizer is not None:
+            self.optimizer.load_row(row, player.optimizer)
+            if player.average is not None:
+                if self._averages is None:
+                    self._averages = torch.zeros_like(self.values)
+                player.average = self._averages[row].copy_(player.average)
+
+    def unseat(self, row: int, player: Player) -> None:
+        """The member's tensors are its own again."""
+        player.flat.leave()
+        if self.optimizer is not None:
+            self.store(row, player)
+            self.optimizer.clear_row(row)
+            if player.average is not None:
+                player.average = player.average.clone()
+
+    def store(self, row: int, player: Player) -> None:
+        """Let the member's own optimizer know where the row stands."""
+        if self.optimizer is not None:
+            self.optimizer.store_row(row, player.optimizer)
+
+    def resize(self, count: int) -> None:
+        """Step the first `count` rows from now on."""
+        self._count = count
+        values = self._layout.views(self.values[:count])
+        self.frozen = dict(zip(self._names, values, strict=True))
+        self._leaves = {name: view.detach().requires_grad_() for name, view in self.frozen.items()}
+        self._gradients = self._layout.views(self.grad[:count])
+
+    def differentiate(
+        self,
+        x: Tensor,
+        noise: Mapping[str, Tensor],
+        knobs: Mapping[str, float | Tensor],
+        weight_KB: Tensor,
+        *,
+        others: Mapping[str, Tensor],
+        moves_K: Tensor,
+        precision: str,
+    ) -> None:
+        """The gradient of this player's loss for every row, and the logs of those that move.
+
+        others: the parameters of the other players.
+        """
+        shared = {name: value for name, value in knobs.items() if not isinstance(value, Tensor)}
+        own = {name: value for name, value in knobs.items() if isinstance(value, Tensor)}
+
+        def loss_of(
+            leaves: dict[str, Tensor],
+            fixed: dict[str, Tensor],
+            x: Tensor,
+            noise: dict[str, Tensor],
+            own: dict[str, Tensor],
+            weight_B: Tensor,
+        ) -> Losses:
+            arguments = (self.name, x, noise, {**shared, **own}, weight_B)
+            result: Losses = functional_call(self._template, {**leaves, **fixed}, arguments)
+            return result
+
+        with autocast(x.device, precision):
+            loss_K, logs = vmap(loss_of)(self._leaves, dict(others), x, dict(noise), own, weight_KB)
+        # A sum hands each row the unit gradient, so a member whose loss is not finite spoils its own row only.
+        found = torch.autograd.grad(loss_K.sum(), list(self._leaves.values()), materialize_grads=True)
+        with torch.no_grad():
+            torch._foreach_copy_(self._gradients, found)
+            for name, value_K in logs.items():
+                sums_K = self._sums_of(name, value_K)[: self._count]
+                sums_K += torch.where(moves_K, value_K, 0.0)
+
+    def coefficients(self, lr_SK: Tensor, moves_SK: Tensor, average_SK: Tensor) -> Tensor:
+        """The tables [S, C, K] of the next S steps; see `RowsOptimizer`."""
+        assert self.optimizer is not None
+        return self.optimizer.coefficients(lr_SK, moves_SK, average_SK)
+
+    @property
+    def branches(self) -> frozenset[str]:
+        """What of the formula of `RowsOptimizer` the members need, and whether averages are kept."""
+        assert self.optimizer is not None
+        return self.optimizer.branches | ({"average"} if self._averages is not None else set())
+
+    def move(self, table_CK: Tensor, *, everyone: bool) -> None:
+        """Move all rows at once; see `RowsOptimizer`."""
+        assert self.optimizer is not None
+        self.optimizer.step(self.values, self.grad, table_CK, everyone=everyone)
+        if self._averages is not None:
+            average_rows(self._averages, self.values, table_CK)
+
+    def clear(self, row: int) -> None:
+        """Begin an epoch."""
+        for sums_K in self._sums.values():
+            sums_K[row] = 0.0
+
+    def copy_sums(self, source: int, target: int) -> None:
+        for sums_K in self._sums.values():
+            sums_K[target] = sums_K[source]
+
+    def means(self, row: int, moves: int) -> dict[str, float]:
+        """The mean of each log of this member over the moves of its epoch."""
+        values = torch.stack([sums_K[row] for sums_K in self._sums.values()]) / moves
+        return dict(zip(self._sums, values.tolist(), strict=True))
+
+    def _sums_of(self, name: str, like: Tensor) -> Tensor:
+        if name not in self._sums:
+            self._sums[name] = like.new_zeros(len(self.values))
+        return self._sums[name]
