@@ -40,8 +40,8 @@ class Peer(Protocol):
 class Workload:
     """A model with its hyperparameters and data, for us and for the peer.
 
-    cpu_widths: on a CPU no others are measured, as a step takes seconds there; None for all. cpu_rows: rows of the data
-    on a CPU, where that is a choice.
+    On a CPU, where a step can take seconds: cpu_widths are the only ones measured, cpu_rounds the most rounds, cpu_rows
+    the rows of the data; None leaves things as they are.
     """
 
     title: str
@@ -50,6 +50,7 @@ class Workload:
     data: Callable[..., Data]
     plain: Callable[[Params, Data, bool], Peer]
     cpu_widths: tuple[int, ...] | None = None
+    cpu_rounds: int | None = None
     cpu_rows: int | None = None
 
 
@@ -270,6 +271,7 @@ WORKLOADS: Mapping[str, Workload] = {
         data=dcgan.load,
         plain=_plain_dcgan,
         cpu_widths=(1, 2, 4),
+        cpu_rounds=2,
         cpu_rows=128,  # an epoch is one step
     ),
 }

@@ -84,8 +84,10 @@ def measure(name: str, options: argparse.Namespace, mps: Mapping[str, str] | Non
         workload=name, kind="plain", device=options.device, precision=options.precision, threads=options.threads
     )
     ours = replace(plain, kind="ours")
-    limited = WORKLOADS[name].cpu_widths if options.device == "cpu" else None
+    workload, on_cpu = WORKLOADS[name], options.device == "cpu"
+    limited = workload.cpu_widths if on_cpu else None
     widths = [width for width in options.widths if limited is None or width in limited]
+    rounds = min(options.rounds, (workload.cpu_rounds if on_cpu else None) or options.rounds)
     chosen = fit(lambda place: arms.training(ours, place), limit=max(widths), seconds=options.fit_seconds)
     # The width that `fit` takes is measured as well, so that its choice can be judged.
     found = Found(workload=name, widths=[AtWidth(width=width) for width in sorted({*widths, chosen.width})], fit=chosen)
@@ -112,13 +114,12 @@ def measure(name: str, options: argparse.Namespace, mps: Mapping[str, str] | Non
                 continue
             always[label] = partial(pool.timed, options.seconds)
         teams = {
-            f"fused x {count}": stack.enter_context(Processes(count))
-            for count in (options.processes if options.device == "cpu" else [])
+            f"fused x {count}": stack.enter_context(Processes(count)) for count in (options.processes if on_cpu else [])
         }
         for at in found.widths:
             at.missing.update(gone)
-            _at_width(at, always, teams, replace(ours, width=at.width), options)
-            print(f"{name}, K = {at.width}: " + ", ".join(f"{label} {_middle(rates):.0f}"
+            _at_width(at, always, teams, replace(ours, width=at.width), options, rounds=rounds)
+            print(f"{name}, K = {at.width}: " + ", ".join(f"{label} {_middle(rates):.3g}"
                   for label, rates in at.rates.items()), file=sys.stderr, flush=True)  # fmt: skip
     return found
 
@@ -135,7 +136,13 @@ def shared_arms(
 
 
 def _at_width(
-    at: AtWidth, always: Mapping[str, Cell], teams: Mapping[str, Processes], arm: Arm, options: argparse.Namespace
+    at: AtWidth,
+    always: Mapping[str, Cell],
+    teams: Mapping[str, Processes],
+    arm: Arm,
+    options: argparse.Namespace,
+    *,
+    rounds: int,
 ) -> None:
     """Build what depends on the width, then let all arms take turns."""
     cells = dict(always)
@@ -152,7 +159,7 @@ def _at_width(
             cells[label] = partial(team.timed, options.seconds)
         except DoesNotFit:
             at.missing[label] = DOES_NOT_FIT
-    for turn in range(options.rounds):
+    for turn in range(rounds):
         for label in list(cells) if turn % 2 == 0 else reversed(list(cells)):
             try:
                 rate = cells[label]()
@@ -237,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report: dict[str, Any] = {"machine": machine.line(), "options": vars(options) | {"json": str(options.json)}}
     print(report["machine"] + "\n")
     print(f"Device {options.device}, {options.precision}, {options.threads} thread(s) a process, "
-          f"{options.rounds} rounds of at least {options.seconds:g} s an arm.")  # fmt: skip
+          f"up to {options.rounds} rounds of at least {options.seconds:g} s an arm.")  # fmt: skip
     with sharing.mps() if options.device != "cpu" else nullcontext(None) as environment:
         for name in options.models:
             found = measure(name, options, environment)

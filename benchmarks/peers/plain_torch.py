@@ -29,7 +29,7 @@ class VAE(nn.Module):
 
     def loss(self, x_BD: Tensor, noise_BL: Tensor) -> Tensor:
         """The negative ELBO in nats a row; `x_BD` holds levels, int64."""
-        mean, log_variance = self.encoder(x_BD.float() * (2.0 / (self.levels - 1)) - 1.0).chunk(2, 1)
+        mean, log_variance = self.encoder(x_BD.to(noise_BL.dtype) * (2.0 / (self.levels - 1)) - 1.0).chunk(2, 1)
         log_variance = log_variance.clamp(-10.0, 10.0)
         logits = self.decoder(mean + (0.5 * log_variance).exp() * noise_BL)
         entropy = functional.cross_entropy(logits.view(-1, self.levels, self.pixels), x_BD, reduction="sum") / len(x_BD)
@@ -184,19 +184,26 @@ class DCGAN(nn.Module):
         self.discriminator = nn.Sequential(*down, nn.Conv2d(channels[-1], 1, 4, 1, 0, bias=False), nn.Flatten(0))
         self.apply(_initialize)
 
-    def real_loss(self, x: Tensor) -> Tensor:
-        """The discriminator's loss on real rows."""
-        logits = self.discriminator(x)
-        return functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+    def discriminator_loss(self, x: Tensor, noise_BL: Tensor) -> Tensor:
+        """Cross-entropy on reals and fakes, each batch normalized by itself."""
+        with torch.no_grad():
+            fake = self.generator(noise_BL[:, :, None, None])
+        real_logits, fake_logits = self.discriminator(x), self.discriminator(fake)
+        entropy = functional.binary_cross_entropy_with_logits
+        return entropy(real_logits, torch.ones_like(real_logits)) + entropy(fake_logits, torch.zeros_like(fake_logits))
 
-    def fake_loss(self, fake: Tensor) -> Tensor:
-        """The discriminator's loss on generated rows."""
-        logits = self.discriminator(fake)
-        return functional.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits))
+    def generator_loss(self, noise_BL: Tensor) -> Tensor:
+        """Cross-entropy of fakes under the label of reals."""
+        logits = self.discriminator(self.generator(noise_BL[:, :, None, None]))
+        return functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
 
 class DCGANTraining:
-    """The DCGAN under two Adams; as in torch's own example, one batch of fakes serves both players of a step."""
+    """The DCGAN under two Adams, with fakes of its own for each player, as in Goodfellow et al. 2014, algorithm 1.
+
+    torch's example hands the discriminator's fakes on to the generator and so saves one of its forward passes; that is
+    another training than ours, so both draw anew here.
+    """
 
     def __init__(
         self, model: DCGAN, rows: Tensor, *, batch_size: int, lr: float, betas: tuple[float, float], bf16: bool = False
@@ -210,23 +217,24 @@ class DCGANTraining:
         losses = []
         for levels in batches(self.rows, self.batch_size):
             x = levels.float() * (2.0 / 255.0) - 1.0
-            noise = torch.randn(len(x), self.model.latent, 1, 1, device=x.device)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-                fake = self.model.generator(noise)
-                loss = self.model.real_loss(x) + self.model.fake_loss(fake.detach())
             self.discriminator_optimizer.zero_grad()
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+                loss = self.model.discriminator_loss(x, self._noise(x))
             loss.backward()
             self.discriminator_optimizer.step()
             losses.append(loss.detach())
             self.model.discriminator.requires_grad_(False)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-                loss = self.model.real_loss(fake)  # the fakes with the label of the reals
             self.generator_optimizer.zero_grad()
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+                loss = self.model.generator_loss(self._noise(x))
             loss.backward()
             self.generator_optimizer.step()
             self.model.discriminator.requires_grad_(True)
             losses.append(loss.detach())
         return finished(losses) // 2
+
+    def _noise(self, x: Tensor) -> Tensor:
+        return torch.randn(len(x), self.model.latent, device=x.device)
 
 
 def perceptron(sizes: Sequence[int], *, slope: float) -> nn.Sequential:
