@@ -1,7 +1,7 @@
 """Which modes of a mixture a model's samples hit: what `modes`, `reverse_kl` and `high_quality` share.
 
-The set-up of PacGAN (Lin et al. 2018, arXiv 1712.04086, section 4.1): 2500 samples, and one is of high quality within
-three standard deviations of the nearest mode. Floor: torch, data and models.
+The set-up of PacGAN (Lin et al. 2018, arXiv 1712.04086; `MetricLogger` in fjxmlzn/PacGAN): 2500 samples, and one is of
+high quality within three standard deviations of the nearest mode. Floor: torch, data and models.
 Axes: N samples, M modes, D numbers of a row.
 """
 
