@@ -167,23 +167,29 @@ def test_ratios_are_those_of_one_round() -> None:
     assert "`fit` took K = 1, 1.20 times plain, after 1.5 s at widths 1, 8" in words
 
 
-def test_an_arm_that_outgrows_memory_is_left_out_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(arm: Arm) -> arms.Runner:
-        if arm.width > 1:
+class Outgrowing:
+    """A runner that finds no more memory after some epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        self._left = epochs
+
+    def epoch(self) -> int:
+        self._left -= 1
+        if self._left < 0:
             raise torch.OutOfMemoryError
-        return arms.Alone(arms.training(arm, 0))
+        return 1
+
+
+@pytest.mark.parametrize("epochs", [0, 1], ids=["when built", "when timed"])
+def test_an_arm_that_outgrows_memory_is_left_out_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    def build(arm: Arm) -> arms.Runner:
+        return Outgrowing(epochs) if arm.width > 1 else arms.Alone(arms.training(arm, 0))
 
     monkeypatch.setattr(arms, "build", build)
-    options = Namespace(
-        device="cpu",
-        precision="float32",
-        threads=1,
-        widths=[1, 2],
-        seconds=0.0,
-        rounds=2,
-        fit_seconds=0.0,
-        processes=[],
-    )
+    wanted = {"widths": [1, 2], "seconds": 0.0, "rounds": 2, "fit_seconds": 0.0, "processes": []}
+    options = Namespace(device="cpu", precision="float32", threads=1, **wanted)
     at = fusion.measure("vae-small", options, None).widths[-1]
     assert at.width == 2
     assert at.missing == {"fused": fusion.DOES_NOT_FIT}
