@@ -88,9 +88,23 @@ def test_batch_normalization_ignores_rows_without_weight() -> None:
     layer = dcgan.WeightedBatchNorm(3).to_empty(device="cpu").double()
     nn.init.normal_(layer.scale, 1.0)
     nn.init.normal_(layer.shift)
-    x, weight_B = noise(5, 3, 4, 4), torch.tensor([0.25, 0.25, 0.25, 0.25, 0.0], dtype=torch.float64)
+    x = noise(5, 3, 4, 4).requires_grad_()
+    weight_B = torch.tensor([0.25, 0.25, 0.25, 0.25, 0.0], dtype=torch.float64)
+    ours = layer(x, weight_B)[:4]
     stock = nn.functional.batch_norm(x[:4], None, None, layer.scale, layer.shift, training=True)
-    torch.testing.assert_close(layer(x, weight_B)[:4], stock, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(ours, stock, rtol=1e-10, atol=1e-12)
+    inputs = (x, layer.scale, layer.shift)
+    found, expected = (torch.autograd.grad((y**3).sum(), inputs) for y in (ours, stock))
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_batch_normalization_has_the_gradient_of_unequal_weights() -> None:
+    layer = dcgan.WeightedBatchNorm(2).to_empty(device="cpu").double()
+    nn.init.normal_(layer.scale, 1.0)
+    nn.init.normal_(layer.shift)
+    weight_B = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    x = noise(3, 2, 2, 2).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x, weight_B), (x, layer.scale, layer.shift))
 
 
 def test_dcgan_in_company_is_dcgan_alone() -> None:
