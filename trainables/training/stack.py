@@ -215,7 +215,7 @@ class Stack:
         return _Plan(
             names=names,
             absent=dict.fromkeys(set(in_force[0][0]) - set(names), 0.0),
-            knobs=sent(torch.tensor(knobs, dtype=self._dtype).view(steps, len(names), -1), self._device),
+            knobs=sent(torch.tensor(knobs, dtype=self._dtype).view(steps, len(names), len(seats)), self._device),
             moves=moves,
             sent_moves={name: sent(torch.tensor(rows), self._device) for name, rows in moves.items()},
             tables={
