@@ -160,11 +160,12 @@ def train_extractor(data: Data) -> Extractor:
     if labels is None:
         raise ValueError(f"an extractor is trained on labels, and {data.name!r} has none: choose other data")
     low, high = data.value_range
-    generator = torch.Generator().manual_seed(SEED)
-    classifier = _Classifier(data.shape, classes=int(labels.max()) + 1, generator=generator)
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     labels = labels.cpu()
-    with torch.enable_grad():
+    generator = torch.Generator().manual_seed(SEED)
+    # Whoever asks may be in inference mode, in which nothing can be trained.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        classifier = _Classifier(data.shape, classes=int(labels.max()) + 1, generator=generator)
+        optimizer = torch.optim.AdamW(classifier.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
         for _ in range(STEPS):
             rows = torch.randint(len(x), (BATCH,), generator=generator)
             features = classifier(_scaled(x[rows], low, high))
