@@ -141,7 +141,7 @@ class Model(nn.Module):
         *hidden, last = self.discriminator
         for block in hidden:
             x = nn.functional.leaky_relu(block(x, weight_B), SLOPE)
-        return last(x, weight_B).flatten()  # type: ignore[no-any-return, no-untyped-call]
+        return last(x, weight_B).flatten()  # type: ignore[no-any-return]
 
 
 class _Block(nn.Module):
