@@ -178,7 +178,8 @@ class Crew:
         failed.clear()
         for member in members:
             member.trainer, member.joined = None, False
-        free_memory()
+        if memory:
+            free_memory()
         for member in members:
             checkpoint = str(self._home.checkpoint(member.placement.trial)) if member.saved else None
             self._begin(member, checkpoint, company=None if memory else count)

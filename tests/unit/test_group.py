@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from crews import crew, finish, serve
 
-from hpo.group import Crew
 from hpo.home import Home
-from hpo.messages import Placement
 from hpo.rows import TrialRow, read_trials
-from hpo.server import StudyServer
 from hpo.study import Study
-from hpo.widths import Widths
-
-RUN = "run"
 
 
 def study(model: str, **changes: Any) -> Study:
@@ -35,49 +29,6 @@ def study(model: str, **changes: Any) -> Study:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
-
-
-def serve(request: Study, home: Home, *, run: str = RUN, workers: int = 1) -> StudyServer:
-    request.save(home.study)
-    server = StudyServer(
-        request.model_dump(mode="json"), str(home.path), direction="minimize", workers=workers, run=run
-    )
-    assert server.ready() is None
-    return server
-
-
-def crew(server: StudyServer, group: str) -> Crew | None:
-    """A crew as `Group.setup` makes it; None where the server has no work."""
-    brief = server.brief()
-    reply = server.open_group(group)
-    if not reply["place"]:
-        return None
-    return Crew(
-        Study(**brief["study"]),
-        Home(brief["home"]),
-        measure_at=frozenset(brief["measure_at"]),
-        placements=[Placement.from_json(value) for value in reply["place"]],
-        sync=functools.partial(server.sync, group),
-        widths=Widths(
-            Study(**brief["study"]),
-            device="cpu",
-            most=brief["most_slots"],
-            fits=brief["fits"],
-            fitted=server.fitted,
-        ),
-        device="cpu",
-    )
-
-
-def finish(server: StudyServer, *, name: str = "g") -> int:
-    """Run groups one after another until there is no work; return how many there were."""
-    count = 0
-    while not server.over() and (group := crew(server, f"{name}{count}")) is not None:
-        while not group.over:
-            group.work(seconds=60)
-        server.close_group(f"{name}{count}", failed=False)
-        count += 1
-    return count
 
 
 def rows(request: Study, home: Home) -> list[TrialRow]:
