@@ -9,14 +9,14 @@ all of them, and many more steps for a small batch than for a large one. The arm
     alone           one by one
     masks           one stack; a step computes for each member as many rows as the largest batch has, the rest masked
     masks / 16, 4, 2
-                    a stack for each range of batch sizes, up to the same power of 16, 4 or 2; within it masks. `alone`
-                    says which factor we use
+                    a stack for each range of batch sizes, up to the same power of 16, 4 or 2; within it masks. Which
+                    of these factors we use, `alone.BATCH_FACTOR` says
     micro           one stack; 16 rows at a time, gradients added up until a batch is whole (micro.py)
 The arms take turns in rounds, in an order that turns round each time. The rate is that of the long run with batch sizes
 evenly spread: K / (the mean over batch sizes of the mean seconds for which an epoch holds its seat). A ratio is that of
 one round; medians over rounds are shown with the range. One thread, and seconds are those of the processor, so that a
-wait for others on the machine does not count. Prints markdown and writes every rate to a JSON
-file. Needs torch, numpy, scikit-learn and safetensors alone. Run it on a quiet machine.
+wait for others on the machine does not count. Prints markdown and writes every rate to a JSON file. Needs torch, numpy,
+scikit-learn and safetensors alone. Run it on a quiet machine.
 """
 
 from __future__ import annotations
