@@ -263,6 +263,7 @@ WORKLOADS: Mapping[str, Workload] = {
         params=_CONV,
         data=digits.load,
         plain=_plain_gan,
+        cpu_widths=(1, 2, 4, 8, 16, 32, 64),
     ),
     "dcgan": Workload(
         title="DCGAN as HFTA has it (64 x 64 x 3 random pixels, batch 128, nz 100, ngf = ndf = 64)",

@@ -11,10 +11,12 @@ The arms, at each width K:
     plain x N       N plain processes that share the device, which is what fractions of it come to
     plain x N MPS   the same under CUDA's Multi-Process Service
     fused x N       on a CPU: N processes, one a core, with a stack of K each
-They take turns in rounds, in an order that turns round each time, so that what disturbs the machine disturbs all; a
+The arms take turns in rounds, in an order that turns round each time, so that what disturbs the machine disturbs all; a
 ratio is that of one round, and medians over the rounds are shown with the range. On a CPU each process has one thread,
-as a worker of a search has. Prints markdown for RESULTS.md and writes every rate to a JSON file. Needs torch, numpy,
-scikit-learn and safetensors alone. Run it on a quiet machine.
+as a worker of a search has. On a GPU the plain processes are measured at the first width alone and then end, for they
+would hold memory; how a stack compares with them is told by way of `plain`. What was not measured says so. Prints
+markdown for RESULTS.md and writes every rate to a JSON file. Needs torch, numpy, scikit-learn and safetensors alone.
+Run it on a quiet machine; what is CUDA's was not run on a GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,6 +43,7 @@ from trainables.training.players import PRECISIONS
 from trainables.training.widths import Fit, fit
 
 WIDTHS = tuple(2**power for power in range(9))
+MOST = {"cpu": 64, "cuda": 256}  # the widest that `fit` may take, as in a search
 NO_MPS = "no MPS here"
 DOES_NOT_FIT = "does not fit"
 
@@ -69,6 +72,14 @@ class Found:
     widths: list[AtWidth]
     fit: Fit
 
+    def ratios(self, at: AtWidth, over: str, under: str) -> list[float]:
+        """The ratio of two arms at one width; by way of `plain` where the second was measured at the first width."""
+        first = self.widths[0]
+        if under in at.rates or under not in first.rates:
+            return at.ratios(over, under)
+        share = _middle(first.ratios(under, "plain"))
+        return [ratio / share for ratio in at.ratios(over, "plain")]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "workload": self.workload,
@@ -83,62 +94,68 @@ def measure(name: str, options: argparse.Namespace, mps: Mapping[str, str] | Non
     plain = Arm(
         workload=name, kind="plain", device=options.device, precision=options.precision, threads=options.threads
     )
-    ours = replace(plain, kind="ours")
-    workload, on_cpu = WORKLOADS[name], options.device == "cpu"
+    ours, on_cpu, workload = replace(plain, kind="ours"), options.device == "cpu", WORKLOADS[name]
     limited = workload.cpu_widths if on_cpu else None
     widths = [width for width in options.widths if limited is None or width in limited]
     rounds = min(options.rounds, (workload.cpu_rounds if on_cpu else None) or options.rounds)
-    chosen = fit(lambda place: arms.training(ours, place), limit=max(widths), seconds=options.fit_seconds)
+    limit = min(max(widths), MOST[options.device])
+    chosen = fit(lambda place: arms.training(ours, place), limit=limit, seconds=options.fit_seconds)
     # The width that `fit` takes is measured as well, so that its choice can be judged.
     found = Found(workload=name, widths=[AtWidth(width=width) for width in sorted({*widths, chosen.width})], fit=chosen)
-    with ExitStack() as stack:
-        always: dict[str, Cell] = {}
-        gone: dict[str, str] = {}
+    sharing.let_go(options.device)
+    with ExitStack() as alive:
+        single: dict[str, Cell] = {}
         for label, one in (("plain", plain), ("alone", ours)):
             runner = sharing.warmed_up(one)
-            always[label] = partial(arms.timed, runner, seconds=options.seconds, device=options.device)
-        for label, count, environment in shared_arms(options, mps):
-            if environment is None:
-                gone[label] = NO_MPS
-                continue
-            pool = stack.enter_context(Processes(count, environment=environment))
-            try:
-                pool.build([replace(plain, seed=place) for place in range(count)])
-            except DoesNotFit:
-                pool.close()
-                gone[label] = DOES_NOT_FIT
-                continue
-            if environment and not sharing.has_clients(environment):
-                pool.close()
-                gone[label] = NO_MPS
-                continue
-            always[label] = partial(pool.timed, options.seconds)
-        teams = {
-            f"fused x {count}": stack.enter_context(Processes(count)) for count in (options.processes if on_cpu else [])
-        }
+            single[label] = partial(arms.timed, runner, seconds=options.seconds, device=options.device)
+        beside = alive.enter_context(ExitStack())
+        shared, missing = _shared_cells(plain, options, mps, alive=beside)
+        teams = alive.enter_context(Processes(max(options.processes, default=0) if on_cpu else 0))
         for at in found.widths:
-            at.missing.update(gone)
-            _at_width(at, always, teams, replace(ours, width=at.width), options, rounds=rounds)
+            if at is found.widths[0]:
+                at.missing.update(missing)
+            _at_width(at, single | shared, teams, replace(ours, width=at.width), options, rounds=rounds)
             print(f"{name}, K = {at.width}: " + ", ".join(f"{label} {_middle(rates):.3g}"
                   for label, rates in at.rates.items()), file=sys.stderr, flush=True)  # fmt: skip
+            if not on_cpu:
+                shared.clear()
+                beside.close()
     return found
 
 
-def shared_arms(
-    options: argparse.Namespace, mps: Mapping[str, str] | None
-) -> Iterator[tuple[str, int, Mapping[str, str] | None]]:
-    """The arms of plain processes: name, number, and environment; None for the last where it cannot be had."""
-    for count in options.processes:
-        yield f"plain x {count}", count, {}
-    if options.device != "cpu":
-        for count in options.processes:
-            yield f"plain x {count} MPS", count, mps
+def _shared_cells(
+    plain: Arm, options: argparse.Namespace, mps: Mapping[str, str] | None, *, alive: ExitStack
+) -> tuple[dict[str, Cell], dict[str, str]]:
+    """The arms of plain processes that share the device, and why those are missing that cannot be had."""
+    cells: dict[str, Cell] = {}
+    missing: dict[str, str] = {}
+    most = max(options.processes, default=0)
+    for suffix, environment in (("", {}), (" MPS", mps)):
+        labels = {f"plain x {count}{suffix}": count for count in options.processes}
+        if suffix and options.device == "cpu":
+            continue
+        if environment is None:
+            missing.update(dict.fromkeys(labels, NO_MPS))
+            continue
+        pool = alive.enter_context(Processes(most, environment=environment))
+        try:
+            pool.build([replace(plain, seed=place) for place in range(most)])
+        except DoesNotFit:
+            pool.close()
+            missing.update(dict.fromkeys(labels, DOES_NOT_FIT))
+            continue
+        if environment and not sharing.has_clients(environment):
+            pool.close()
+            missing.update(dict.fromkeys(labels, NO_MPS))
+            continue
+        cells.update({label: partial(pool.timed, options.seconds, count=count) for label, count in labels.items()})
+    return cells, missing
 
 
 def _at_width(
     at: AtWidth,
     always: Mapping[str, Cell],
-    teams: Mapping[str, Processes],
+    teams: Processes,
     arm: Arm,
     options: argparse.Namespace,
     *,
@@ -152,13 +169,13 @@ def _at_width(
             cells["fused"] = partial(arms.timed, runner, seconds=options.seconds, device=options.device)
         except DoesNotFit:
             at.missing["fused"] = DOES_NOT_FIT
-    for label, team in teams.items():
-        count = int(label.rpartition(" ")[2])
+    if options.device == "cpu" and options.processes:
+        labels = {f"fused x {count}": count for count in options.processes}
         try:
-            team.build([replace(arm, seed=place * at.width) for place in range(count)])
-            cells[label] = partial(team.timed, options.seconds)
+            teams.build([replace(arm, seed=place * at.width) for place in range(max(options.processes))])
+            cells.update({label: partial(teams.timed, options.seconds, count=count) for label, count in labels.items()})
         except DoesNotFit:
-            at.missing[label] = DOES_NOT_FIT
+            at.missing.update(dict.fromkeys(labels, DOES_NOT_FIT))
     for turn in range(rounds):
         for label in list(cells) if turn % 2 == 0 else reversed(list(cells)):
             try:
@@ -179,20 +196,17 @@ def _at_width(
 
 def table(found: Found, options: argparse.Namespace) -> str:
     """The rates and ratios of one model in markdown, a column for each width."""
-    rates = [
-        *("plain", "alone", "fused"),
-        *(label for label, _, _ in shared_arms(options, None)),
-        *(f"fused x {count}" for count in options.processes if options.device == "cpu"),
-    ]
+    on_cpu = options.device == "cpu"
+    suffixes = ("",) if on_cpu else ("", " MPS")
+    shared = [f"plain x {count}{suffix}" for suffix in suffixes for count in options.processes]
+    teams = [f"fused x {count}" for count in options.processes if on_cpu]
+    rates = ["plain", "alone", "fused", *shared, *teams]
     pairs = [("fused", "plain"), ("fused", "alone")]
-    if options.device == "cpu":
-        pairs += [(f"fused x {count}", f"plain x {count}") for count in options.processes]
-    else:
-        pairs += [("fused", label) for label, _, _ in shared_arms(options, None)]
+    pairs += list(zip(teams, shared, strict=True)) if on_cpu else [("fused", label) for label in shared]
     head = ["member-steps/s", *(f"K = {at.width}" for at in found.widths)]
     lines = [[label, *(_rate(at, label) for at in found.widths)] for label in rates]
     lines += [
-        [f"{over} / {under}", *(_range(at.ratios(over, under), at.missing.get(over)) for at in found.widths)]
+        [f"{over} / {under}", *(_range(found.ratios(at, over, under), at.missing.get(over)) for at in found.widths)]
         for over, under in pairs
     ]
     return "\n".join([tables.head(head), *map(tables.line, lines)])

@@ -68,9 +68,9 @@ class Processes:
         """Build one arm in each process, in place of what it had, and train each for an epoch."""
         self._ask(list(described))
 
-    def timed(self, seconds: float) -> Rate:
-        """Train all for about so long; steps a second are the sum of each process's own."""
-        rates = [answer for answer in self._ask([_Run(seconds=seconds)] * len(self._members)) if answer is not None]
+    def timed(self, seconds: float, *, count: int) -> Rate:
+        """Train the first `count` for about so long; steps a second are the sum of each process's own."""
+        rates = [answer for answer in self._ask([_Run(seconds=seconds)] * count) if answer is not None]
         steps, together = sum(rate.steps for rate in rates), sum(rate.steps_a_second for rate in rates)
         return Rate(steps=steps, seconds=steps / together, memory=sum(rate.memory for rate in rates))
 
@@ -84,10 +84,11 @@ class Processes:
                 process.join()
 
     def _ask(self, orders: Sequence[Arm | _Run]) -> list[Rate | None]:
-        for (_, connection), order in zip(self._members, orders, strict=True):
+        asked = self._members[: len(orders)]
+        for (_, connection), order in zip(asked, orders, strict=True):
             connection.send(order)
         answers: list[Rate | _Failure | None] = []
-        for process, connection in self._members:
+        for process, connection in asked:
             try:
                 answers.append(connection.recv())
             except EOFError:

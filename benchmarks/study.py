@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Compare ways to fill the slots of a search.")
     parser.add_argument("--study", default="digits-gan", help="a ready-made study or a YAML file")
     parser.add_argument("--trials", type=int, default=256)
-    parser.add_argument("--epochs", type=int, default=27)
+    parser.add_argument("--epochs", type=int, default=81)
     parser.add_argument("--width", type=int, default=16, help="the K of refill and no-refill")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["refill", "no-refill", "width-1"])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change for every arm")

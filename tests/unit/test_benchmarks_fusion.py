@@ -148,8 +148,8 @@ def test_processes_train_what_they_are_given_and_tell_what_fails() -> None:
     arm = Arm(workload="vae-small", kind="plain")
     with sharing.Processes(2) as pool:
         pool.build([arm, replace(arm, kind="ours", width=2)])
-        rate = pool.timed(0.0)
-        assert rate.steps == 15 + 32
+        assert pool.timed(0.0, count=2).steps == 15 + 32
+        assert pool.timed(0.0, count=1).steps == 15
         with pytest.raises(RuntimeError, match="no-such-model"):
             pool.build([arm, replace(arm, workload="no-such-model")])
 
@@ -170,12 +170,17 @@ def test_ratios_are_those_of_one_round() -> None:
     # The second round ran on a machine half as fast: rates fall by half, ratios stay.
     at = AtWidth(width=8, rates={"plain": [100.0, 50.0], "alone": [110.0, 55.0], "fused": [300.0, 150.0]})
     assert at.ratios("fused", "plain") == [3.0, 3.0]
-    alone = AtWidth(width=1, rates={"plain": [100.0], "alone": [120.0]}, missing={"plain x 4 MPS": fusion.NO_MPS})
+    alone = AtWidth(
+        width=1,
+        rates={"plain": [100.0], "alone": [120.0], "plain x 4": [150.0]},
+        missing={"plain x 4 MPS": fusion.NO_MPS},
+    )
     result = found(alone, at, chosen=1)
     text = fusion.table(result, Namespace(device="cuda", processes=[4]))
     assert "| fused / plain | - | 3.00 (3.00 to 3.00) |" in text
     assert "| plain x 4 MPS | not measured: no MPS here | - |" in text
     assert "| plain | 100 ±0 % | 75.00 ±33 % |" in text
+    assert "| fused / plain x 4 | - | 2.00 (2.00 to 2.00) |" in text, "by way of plain, at the first width"
     words = fusion.verdict(result)
     assert words.startswith("Fastest: K = 8, 3.00 times plain and 2.73 times alone.")
     assert "`fit` took K = 1, 1.20 times plain, after 1.5 s at widths 1, 8" in words
