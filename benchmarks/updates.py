@@ -17,11 +17,12 @@ to a JSON file. Needs torch, numpy, scikit-learn and safetensors alone. Run it o
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +38,7 @@ from trainables.training.players import DRAW_STEPS
 from trainables.training.rows import RowsOptimizer
 
 LR = 1e-3
+STEPS = 8  # between two looks at the clock
 MODELS = ("gan", "vae")  # of `arms.WORKLOADS`; of a GAN the discriminator
 CHOICES: Mapping[str, tuple[str, ...]] = {"adam": ("adam",), "rmsprop": ("rmsprop",), "mixed": ("adam", "rmsprop")}
 TORCH: Mapping[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
@@ -122,12 +124,15 @@ class Rows:
             self._optimizer.load_row(row, _ours([values_KP[row].clone()], name))
         self._lr_SK = torch.full((DRAW_STEPS, width), LR, dtype=torch.float64)
         self._moves_SK = torch.ones(DRAW_STEPS, width, dtype=torch.bool)
+        self._tables = self._endless_tables()
+
+    def _endless_tables(self) -> Iterator[Tensor]:
+        while True:  # planned ahead for as many steps as a stack plans
+            yield from self._optimizer.coefficients(self._lr_SK, self._moves_SK)
 
     def steps(self, count: int) -> None:
-        for begin in range(0, count, DRAW_STEPS):
-            some = min(DRAW_STEPS, count - begin)
-            for table_CK in self._optimizer.coefficients(self._lr_SK[:some], self._moves_SK[:some]):
-                self._optimizer.step(self._values_KP, self._grad_KP, table_CK, everyone=self.everyone)
+        for table_CK in itertools.islice(self._tables, count):
+            self._optimizer.step(self._values_KP, self._grad_KP, table_CK, everyone=self.everyone)
 
     def values(self) -> Tensor:
         return self._values_KP
@@ -171,8 +176,8 @@ def measure(layout: Layout, names: Sequence[str], *, seconds: float, rounds: int
         for label, update in ready.items() if turn % 2 == 0 else reversed(ready.items()):
             count, began = 0, time.process_time()
             while not count or time.process_time() - began < seconds:
-                update.steps(DRAW_STEPS)
-                count += DRAW_STEPS
+                update.steps(STEPS)
+                count += STEPS
             if turn >= 0:
                 found[label].append(1e6 * (time.process_time() - began) / count / len(names))
     return found
