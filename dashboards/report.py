@@ -138,6 +138,8 @@ def _head(summary: Summary, now: datetime) -> str:
         "epochs a minute": _rounded(summary.epochs_a_minute),
         "workers busy": "-" if summary.worker_busy is None else f"{summary.worker_busy:.0%}",
     }
+    if summary.width > 1 and summary.occupancy is not None:
+        tiles[f"of {summary.width} slots taken"] = f"{summary.occupancy:.0%}"
     if not running:
         del tiles["not ended yet"]
     cells = "".join(

@@ -83,11 +83,11 @@ class Summary:
     a crash) included. seconds: time in which at least one trial was training, over all resumes; the rates are over it.
     worker_busy: share of the workers' time spent inside trials, from the first start to the last event, pauses between
     resumes left out; null before the first event. occupancy: share of the slots' time that held a trial: what trials
-    spent in groups, over the slots of each group times the time from its first start to its last event; null before
-    the first event. width: the slots of a group, the most where groups differ. fits: for each structure and device that
-    widths were measured for, `seconds` a member-step and peak `memory` in bytes by width, the `width` chosen, and the
-    seconds `spent` on it. importances: share of each parameter, over `importances_trials` done
-    trials; empty where those are too few.
+    spent in groups, over the slots of each group times the time from its first message (with one slot: its first start)
+    to its last event; null before the first event. width: the slots of a group, the most where groups differ. fits:
+    for each structure and device whose widths were measured, `seconds` a member-step and peak `memory` in bytes by
+    width, the `width` chosen, and the seconds `spent` on it. importances: share of each parameter, over
+    `importances_trials` done trials; empty where those are too few.
     """
 
     schema: int
@@ -141,7 +141,7 @@ class Reading:
     spans: Mapping[int, tuple[Span, ...]]
     done: tuple[optuna.trial.FrozenTrial, ...]
     fits: tuple[dict[str, Any], ...] = ()
-    slots: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    slots: Mapping[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
 
 
 def read(home: Home) -> Reading:
@@ -291,7 +291,7 @@ def summary(source: Home | Reading) -> Summary:
         epochs_a_minute=60 * epochs / seconds if seconds > 0 else None,
         worker_busy=busy,
         occupancy=_occupancy(spans, reading.slots),
-        width=max([reading.slots.get(span.group, 1) for span in spans], default=1),
+        width=max([reading.slots.get(span.group, (1, 0.0))[0] for span in spans], default=1),
         fits=[dict(fit) for fit in reading.fits],
         importances=dict(zip(shares["parameter"], shares["importance"], strict=True)),
         importances_trials=len(reading.done),
@@ -348,13 +348,14 @@ def _active(spans: list[Span]) -> tuple[float, float | None]:
     return seconds, inside / (most * seconds) if seconds > 0 else None
 
 
-def _occupancy(spans: list[Span], slots: Mapping[str, int]) -> float | None:
+def _occupancy(spans: list[Span], slots: Mapping[str, tuple[int, float]]) -> float | None:
     """Return the share of the slots' time that held a trial."""
-    held = sum(span.end - span.start for span in spans)
-    whole = sum(
-        slots.get(group, 1) * (max(span.end for span in of_group) - min(span.start for span in of_group))
-        for group, of_group in _by_group(spans).items()
-    )
+    held = whole = 0.0
+    for group, of_group in _by_group(spans).items():
+        count, since = slots.get(group, (1, -math.inf))
+        begin = max(since, min(span.start for span in of_group))
+        held += sum(max(0.0, span.end - max(span.start, begin)) for span in of_group)
+        whole += count * max(0.0, max(span.end for span in of_group) - begin)
     return held / whole if whole > 0 else None
 
 

@@ -149,12 +149,12 @@ class Book:
         self._recording.set_user_attr(FITS, [*self.fits, dict(fit)])
 
     @property
-    def slots(self) -> dict[str, int]:
-        """The slots of each group that has more than one."""
+    def slots(self) -> dict[str, tuple[int, float]]:
+        """Of each group with more than one slot how many it has, and when it was first heard of."""
         return slots_of(self._recording.user_attrs)
 
-    def set_slots(self, group: str, slots: int) -> None:
-        self._recording.set_user_attr(SLOTS + group, slots)
+    def set_slots(self, group: str, slots: int, *, since: float) -> None:
+        self._recording.set_user_attr(SLOTS + group, [slots, since])
 
     def flush(self, *, sync: bool) -> None:
         """Write what Optuna was told; sync: make it survive a power cut."""

@@ -463,11 +463,11 @@ class Ledger:
             return dict(fit)
 
     def record_slots(self, group: str, slots: int) -> None:
-        """Keep how many slots a group has; one is what every group has that nothing was said of."""
+        """Keep how many slots a group has, which speaks for the first time; one need not be kept."""
         with self._lock:
-            if self._wide.get(group, 1) != slots:
-                self._wide[group] = slots
-                self._book.set_slots(group, slots)
+            if slots > 1 and group not in self._wide:
+                self._wide[group] = (slots, time.time())
+                self._book.set_slots(group, slots, since=self._wide[group][1])
 
     # -- files, status, end -------------------------------------------------------------------------------------------
 

@@ -78,13 +78,14 @@ def read_trials(home: Home, study: Study) -> list[TrialRow]:
 class Records:
     """The ledger at one moment. trials: Optuna's records of those that are shown.
 
-    fits: what widths cost, as `trainables.training.widths.Fit` writes it. slots: of each group with more than one.
+    fits: what widths cost, as `trainables.training.widths.Fit` writes it. slots: of each group with more than one, how
+    many, and when it was first heard of.
     """
 
     direction: str
     trials: list[FrozenTrial]
     fits: list[dict[str, Any]]
-    slots: dict[str, int]
+    slots: dict[str, tuple[int, float]]
 
 
 def read_ledger(home: Home, study: Study) -> Records:
@@ -115,9 +116,13 @@ def fits_of(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(fit) for fit in attrs.get(FITS, ())]
 
 
-def slots_of(attrs: Mapping[str, Any]) -> dict[str, int]:
-    """Return the slots of each group that has more than one."""
-    return {name.removeprefix(SLOTS): int(slots) for name, slots in attrs.items() if name.startswith(SLOTS)}
+def slots_of(attrs: Mapping[str, Any]) -> dict[str, tuple[int, float]]:
+    """Return of each group with more than one slot how many it has, and when it was first heard of."""
+    return {
+        name.removeprefix(SLOTS): (int(value[0]), float(value[1]))
+        for name, value in attrs.items()
+        if name.startswith(SLOTS)
+    }
 
 
 def row_of(trial: FrozenTrial) -> TrialRow:

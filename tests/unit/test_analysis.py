@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -243,6 +244,28 @@ def test_time_and_occupancy_in_closed_form(logged: LOG) -> None:
     assert found.seconds == pytest.approx(10.0)
     assert found.worker_busy == pytest.approx(16 / 20)
     assert found.trials_a_minute == pytest.approx(60 / 10.0)  # one trial in the ledger
+
+
+def test_the_slots_of_a_group_are_taken_while_they_hold_a_trial(logged: LOG) -> None:
+    """Three slots from 102 to 110: held for 8, 6 and 2 s. One slot of another worker: held for 4 of 4 s."""
+
+    def placed(trial: int, time: float, group: str = "g") -> Start:
+        return dataclasses.replace(start(trial, time), group=group)
+
+    reading = logged(
+        [
+            placed(0, 100.0), placed(1, 102.0), placed(2, 102.0), placed(3, 102.0, "h"),
+            Event(trial=2, step=1, time=104.0, end="done"), Event(trial=1, step=1, time=106.0, end="done"),
+            placed(4, 108.0),
+            Event(trial=3, step=1, time=106.0, end="done"),
+            Event(trial=4, step=1, time=110.0), Event(trial=0, step=1, time=110.0),
+        ]
+    )  # fmt: skip
+    found = analysis.summary(dataclasses.replace(reading, slots={"g": (3, 102.0)}))
+    assert found.occupancy == pytest.approx((8 + 6 + 2 + 4) / (3 * 8 + 4))
+    assert found.width == 3
+    assert found.worker_busy == pytest.approx((10 + 4) / 20), "a worker is busy while it holds any trial"
+    assert analysis.summary(reading).width == 1
 
 
 def test_the_pause_before_a_resume_is_no_time_of_the_search(logged: LOG) -> None:
