@@ -239,11 +239,14 @@ def _rate(at: AtWidth, label: str) -> str:
     if not values:
         return _why_not(at.missing.get(label))
     middle = _middle(values)
-    return f"{middle:.{0 if middle >= 100 else 2}f} ±{50 * (max(values) - min(values)) / middle:.0f} %"
+    spread = f" ±{50 * (max(values) - min(values)) / middle:.0f} %" if len(values) > 1 else ""
+    return f"{middle:.{0 if middle >= 100 else 2}f}{spread}"
 
 
 def _range(ratios: Sequence[float], missing: str | None) -> str:
-    return f"{_middle(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else _why_not(missing)
+    if not ratios:
+        return _why_not(missing)
+    return f"{_middle(ratios):.2f}" + (f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else "")
 
 
 def _why_not(missing: str | None) -> str:
