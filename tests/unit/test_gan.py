@@ -316,3 +316,20 @@ def test_an_unknown_architecture_is_refused() -> None:
 def test_a_knob_out_of_range_is_refused(changed: dict[str, float | str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         knobs(**changed)
+
+
+@every_architecture
+def test_half_precision_of_the_layers_leaves_sums_over_rows_their_digits(architecture: str) -> None:
+    model, in_force = build(architecture).float(), knobs(r1=1.0, dropout=0.2)
+    weights = evenly().float()
+    for player in Model.players:
+        drawn = {name: tensor.float() for name, tensor in noise(model, player, in_force).items()}
+        total, logs = model(player, rows(), drawn, in_force, weights)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half, half_logs = model(player, rows(), drawn, in_force, weights)
+        assert half.dtype == torch.float32
+        # The layers keep 8 bits; a loss that was rounded to as many itself would have no others.
+        assert float(half.detach()) == pytest.approx(float(total.detach()), rel=1e-2)
+        assert half.detach() != half.detach().bfloat16()
+        for name in logs:
+            assert float(half_logs[name]) == pytest.approx(float(logs[name]), rel=0.05, abs=5e-3), name

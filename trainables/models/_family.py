@@ -15,7 +15,8 @@ What a loss may rely on, alone and in company:
 - Noise that a member does not draw, because its knobs leave it out, arrives as zeros where another member of the stack
   draws it. Under that member's knobs the loss is the same as without it.
 - Rows of weight 0 are padding, and nothing mixes rows except by their weights.
-- First-order gradients inside a loss are taken by `torch.func.grad` on a function of the rows.
+- First-order gradients inside a loss are taken by `torch.func`, `grad` or `vjp`, on a function of the rows.
+- Sums over rows are taken by `_layers.over_rows`, so that they keep their digits under autocast.
 """
 
 from __future__ import annotations

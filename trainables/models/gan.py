@@ -20,7 +20,7 @@ from torch.nn.functional import leaky_relu, softplus
 from ..data._data import Data
 from ..training.params import Params
 from ._family import Knobs, Losses, Noise
-from ._layers import MLP, doubling, halving, is_on, linear, masked_dropout
+from ._layers import MLP, doubling, halving, is_on, linear, masked_dropout, over_rows
 
 LEAK = 0.2
 # The loss families, by the number that stands for each among the knobs.
@@ -201,16 +201,16 @@ class Model(nn.Module):
             real_B, pull, *_ = torch.func.vjp(lambda rows: self._logits(rows, of_real, knobs), real)
             (gradient,) = pull(torch.ones_like(real_B))
             fake_B = self._logits(fake, of_fake, knobs)
-            penalty = 0.5 * knobs["r1"] * (weight_B @ gradient.flatten(1).square().sum(1))
+            penalty = 0.5 * knobs["r1"] * over_rows(weight_B, gradient.flatten(1).square().sum(1))
         else:
             uniforms = None if of_real is None or of_fake is None else torch.cat([of_real, of_fake])
             real_B, fake_B = self._logits(torch.cat([real, fake]), uniforms, knobs).chunk(2)
             penalty = torch.zeros((), dtype=real_B.dtype, device=real_B.device)
-        loss = weight_B @ discriminator_loss(real_B, fake_B, knobs["hinge"]) + penalty
+        loss = over_rows(weight_B, discriminator_loss(real_B, fake_B, knobs["hinge"])) + penalty
         logs = {
             "loss": loss.detach(),
-            "real": (weight_B @ real_B).detach(),
-            "fake": (weight_B @ fake_B).detach(),
+            "real": over_rows(weight_B, real_B.detach()),
+            "fake": over_rows(weight_B, fake_B.detach()),
             "penalty": penalty.detach(),
         }
         return loss, logs
@@ -218,7 +218,7 @@ class Model(nn.Module):
     def _generator_loss(self, noise: Noise, knobs: Knobs, weight_B: Tensor) -> Losses:
         fake = self._fakes(noise["latent"])
         fake_B = self._logits(fake, noise.get("dropout_fake"), knobs)
-        loss = weight_B @ generator_loss(fake_B, knobs["hinge"])
+        loss = over_rows(weight_B, generator_loss(fake_B, knobs["hinge"]))
         return loss, {"loss": loss.detach(), "spread": _spread(fake.detach(), weight_B) / self.spread_of_data}
 
     def _fakes(self, z_BL: Tensor) -> Tensor:
@@ -233,7 +233,8 @@ class Model(nn.Module):
     def _logits(self, rows: Tensor, uniform: Tensor | None, knobs: Knobs) -> Tensor:
         uniforms = () if uniform is None else torch.split(uniform, list(self.hidden), 1)
         logits: Tensor = self.discriminator(rows, uniforms, knobs["dropout"])
-        return logits[:, 0]
+        # The losses are taken in the weights' type also where autocast runs the layers in half precision.
+        return logits[:, 0].to(self.dtype)
 
 
 def discriminator_loss(real_B: Tensor, fake_B: Tensor, hinge: float | Tensor) -> Tensor:
@@ -258,7 +259,7 @@ def _spread(rows: Tensor, weight_B: Tensor | None) -> Tensor:
     rows_BD = rows.flatten(1)
     if weight_B is None:
         weight_B = torch.full((len(rows_BD),), 1.0 / len(rows_BD), dtype=rows_BD.dtype)
-    variance_D = weight_B @ rows_BD.square() - (weight_B @ rows_BD).square()
+    variance_D = over_rows(weight_B, rows_BD.square()) - over_rows(weight_B, rows_BD).square()
     return variance_D.mean().clamp(min=0.0).sqrt()
 
 

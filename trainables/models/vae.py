@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..data._data import Data
 from ..training.params import Params
 from ._family import Knobs, Losses, Noise
-from ._layers import MLP
+from ._layers import MLP, over_rows
 
 # exp of half of this is the range of sigma, .0067..148: wide enough never to bind in a healthy run.
 LOG_VARIANCE_BOUND = 10.0
@@ -94,8 +94,8 @@ class Model(nn.Module):
         mean_BL, log_variance_BL = self._posterior(x, uniforms[:depth], knobs["dropout"])
         z_BL = mean_BL + (0.5 * log_variance_BL).exp() * noise["latent"]
         log_p_B = self._log_likelihood(x, self._logits(z_BL, uniforms[depth:], knobs["dropout"]))
-        kl_L = weight_B @ kl_to_prior(mean_BL, log_variance_BL)
-        reconstruction = -(weight_B @ log_p_B)
+        kl_L = over_rows(weight_B, kl_to_prior(mean_BL, log_variance_BL))
+        reconstruction = -over_rows(weight_B, log_p_B)
         # Free bits, eq. (15) of the paper: below `free_bits` nats a latent costs the same, so it is not pressed to 0.
         loss = reconstruction + knobs["kl_weight"] * kl_L.clamp(min=knobs["free_bits"]).sum()
         logs = {"loss": loss.detach(), "reconstruction": reconstruction.detach(), "kl": kl_L.detach().sum()}
