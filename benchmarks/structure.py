@@ -56,25 +56,36 @@ def unfused_like(arm: Arm) -> Arm:
 
 
 def plan(seeds: int) -> list[Job]:
-    """Every search of the page, what matters most first. Unfused with twice the seeds: two halves make the floor."""
-    first, second, few = range(seeds), range(seeds, 2 * seeds), range(max(1, seeds // 3))
+    """Every search of the page, what matters most first.
+
+    Unfused with twice the seeds: two halves make the floor. Where only the cost model differs half of the seeds, of
+    the smaller spaces a quarter.
+    """
+    first, second, half, quarter = range(seeds), range(seeds, 2 * seeds), range(-(-seeds // 2)), range(-(-seeds // 4))
     wanted: list[tuple[Arm, int, Iterable[int]]] = []
     for space, cost in SETTINGS:
         unfused = replace(UNFUSED, space=space, cost=cost)
         eight = replace(unfused, slots=8)
-        wanted += [(unfused, 128, first), *((replace(eight, policy=policy), 128, first) for policy in POLICIES)]
+        numbers = first if cost == "compute-bound" else half
+        wanted += [(unfused, 128, numbers), *((replace(eight, policy=policy), 128, numbers) for policy in POLICIES)]
         if cost == "compute-bound":  # where it is compared what is tried
             wanted.append((unfused, 128, second))
         if space == "vae":
-            wanted += [(replace(unfused, policy=policy, slots=16), 128, first) for policy in POLICIES]
-            wanted += [(replace(eight, ahead=8), 128, first), (replace(eight, policy="fix", trials=16), 128, first)]
+            wanted += [(replace(unfused, policy=policy, slots=16), 128, numbers) for policy in POLICIES]
+            wanted += [(replace(eight, ahead=8), 128, numbers), (replace(eight, policy="fix", trials=16), 128, numbers)]
     free = replace(UNFUSED, slots=8)
-    wanted += [(replace(free, space=space, cost=cost), 128, few) for space in SPACES for cost in COSTS]
     wanted += [(alone_like(replace(free, slots=slots)), 128, second) for slots in (8, 16)]
     wanted += [(replace(UNFUSED, policy=policy, slots=4), 128, first) for policy in POLICIES]
-    wanted += [(replace(free, slots=32), 64, first), (replace(free, trials=FOREVER), 128, first)]
-    wanted += [(replace(UNFUSED, policy="fix"), 128, first)]
-    wanted += [(UNFUSED, 256, first), *((replace(free, policy=policy), 256, first) for policy in POLICIES)]
+    wanted += [
+        (replace(UNFUSED, slots=slots, space=space, cost=cost), 128, quarter)
+        for space in SPACES
+        for cost in COSTS
+        for slots in (1, 8)
+    ]
+    wanted += [(replace(free, slots=32), 64, first)]
+    largest = (UNFUSED, *(replace(free, policy=policy) for policy in POLICIES))
+    wanted += [(arm, 256, [seed]) for seed in half for arm in largest]
+    wanted += [(replace(free, trials=FOREVER), 128, half), (replace(UNFUSED, policy="fix"), 128, half)]
     return list(dict.fromkeys(Job(arm, budget, seed) for arm, budget, numbers in wanted for seed in numbers))
 
 
@@ -168,7 +179,7 @@ def plus_minus(values: Iterable[float]) -> str:
 
 def speed_row(arm: Arm, budget: int, results: Results) -> list[str]:
     """Occupancy, stacking, and the search by simulated time."""
-    mine, unfused = results[arm, budget], results[unfused_like(arm), budget]
+    mine, unfused = results[arm, budget], results.get((unfused_like(arm), budget), {})
     outcomes = list(mine.values())
     slots = arm.groups * arm.slots
     pairs = [(outcome, unfused[seed]) for seed, outcome in mine.items() if seed in unfused]
@@ -177,7 +188,7 @@ def speed_row(arm: Arm, budget: int, results: Results) -> list[str]:
         f"{np.mean([one.slot_seconds / (slots * one.makespan) for one in outcomes]):.2f}",
         f"{np.mean([one.member_steps / one.stack_steps for one in outcomes]):.1f}",
         f"{np.mean([one.alone / (arm.groups * one.makespan) for one in outcomes]):.2f}",
-        f"{np.mean([other.makespan for _, other in pairs]) / np.mean([one.makespan for one in outcomes]):.2f}",
+        f"{np.mean([other.makespan for _, other in pairs]) / np.mean([one.makespan for one, _ in pairs]):.2f}",
         plus_minus(one.best(until=other.makespan / 2) for one, other in pairs),
         plus_minus(one.best() for one in outcomes),
     ]
@@ -264,21 +275,17 @@ def report(results: Results) -> Iterator[str]:
     shown = [arm for arm in arms if arm.policy == "free" and not arm.ahead and not arm.trials and arm.groups == GROUPS]
     yield from table(SPEED, [speed_row(arm, 64, results) for arm in shown])
     yield "### How many stacks a space may need: free, W = 8, 128 trials\n"
-    yield from table(("space", "stacks", "cost", "members a step", "gain by stacking"), by_space(results))
+    yield from table(("space", "stacks", "cost", *SPEED[1:], "unfused: best after all trials"), by_space(results))
 
 
 def by_space(results: Results) -> Iterator[list[str]]:
     for count, space in sorted(((num_stacks(space), name) for name, space in SPACES.items()), reverse=True):
-        for cost in ("compute-bound", "launch-bound"):
-            found = results.get((replace(UNFUSED, slots=8, space=space, cost=cost), 128))
-            if found is not None:
-                yield [
-                    space,
-                    str(count),
-                    cost,
-                    f"{np.mean([one.member_steps / one.stack_steps for one in found.values()]):.1f}",
-                    f"{np.mean([one.alone / (GROUPS * one.makespan) for one in found.values()]):.2f}",
-                ]
+        for cost in COSTS:
+            arm = replace(UNFUSED, slots=8, space=space, cost=cost)
+            if (arm, 128) in results:
+                unfused = plus_minus(one.best() for one in results[unfused_like(arm), 128].values())
+                cells = speed_row(arm, 128, results)
+                yield [space, str(count), cost, *cells[1:], unfused]
 
 
 def collect(jobs: Iterable[Job], *, processes: int, keep: Path | None) -> Results:
