@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,7 @@ def search(study: Study, folder: Path, *, workers: int, reuse_actors: bool) -> N
     task = Task(
         model=study.model,
         objective=objective.metric,
-        metrics=metric_names(objective.metric),
+        metrics=tuple(parts.metric_names(study)),
         epochs=study.budget.epochs,
         measured=frozenset({*decision_steps(study.pruner, epochs=study.budget.epochs), study.budget.epochs}),
         folder=folder,
@@ -151,14 +151,6 @@ def search(study: Study, folder: Path, *, workers: int, reuse_actors: bool) -> N
     ray.shutdown()
     if results.errors:
         raise SystemExit(f"{len(results.errors)} trials failed; the first: {results.errors[0]}")
-
-
-def metric_names(objective: str) -> tuple[str, ...]:
-    """Return the objective and every metric cheap enough for each epoch, as `hpo search` measures them."""
-    from hpo import plugins
-
-    cheap: Collection[str] = [name for name in plugins.names("metrics") if plugins.load("metrics", name).each_epoch]
-    return (objective, *(name for name in cheap if name != objective))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
