@@ -57,7 +57,7 @@ class PlayerOptimizer:
             self._shrink(lr * penalties.l1)
 
     def gradient_norm(self) -> Tensor:
-        """The Euclidean norm of the last step's gradient before clipping, 0-dim."""
+        """The Euclidean norm of the last step's gradient before clipping and penalties, 0-dim."""
         return self._norm if self._norm is not None else _norm(self._gradients())
 
     def _gradients(self) -> list[Tensor]:
@@ -66,10 +66,12 @@ class PlayerOptimizer:
     def _prepare(self, shrinkage: float) -> None:
         """Clipping, and the two penalties where torch's own argument means the other one."""
         with torch.no_grad():
+            adds_l2 = self.penalties.l2 > 0.0 and self.name == "adamw"
+            if self.clip > 0.0 or adds_l2:
+                self._norm = norm = _norm(self._gradients())
             if self.clip > 0.0:
-                self._norm = _norm(self._gradients())
-                torch._foreach_mul_(self._gradients(), (self.clip / (self._norm + 1e-6)).clamp(max=1.0))
-            if self.penalties.l2 > 0.0 and self.name == "adamw":
+                torch._foreach_mul_(self._gradients(), (self.clip / (norm + 1e-6)).clamp(max=1.0))
+            if adds_l2:
                 torch._foreach_add_(self._gradients(), self.parameters, alpha=self.penalties.l2)
             if shrinkage > 0.0 and self.name != "adamw":
                 torch._foreach_mul_(self.parameters, 1.0 - shrinkage)
