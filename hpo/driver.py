@@ -103,7 +103,7 @@ def run(
 class GroupSearcher(Searcher):  # type: ignore[misc]
     """Hands groups to Tune. It holds no study and has nothing to save: the server has it all."""
 
-    def __init__(self, server: ServerHandle, *, name: str, gpu: bool) -> None:
+    def __init__(self, server: ServerHandle, *, name: str, gpu: float) -> None:
         super().__init__()
         self._server = server
         self._name = name
@@ -134,7 +134,7 @@ class _Experiment:
 
     def __init__(self, study: Study, server: ServerHandle, *, shares: Shares, name: str) -> None:
         self._study = study
-        self._searcher = GroupSearcher(server, name=name, gpu=shares.gpus > 0)
+        self._searcher = GroupSearcher(server, name=name, gpu=shares.gpus)
         self._shares = shares
         self.fault: BaseException | None = None
         self.thread = threading.Thread(target=self._fit, name="tune", daemon=True)

@@ -336,7 +336,7 @@ class Group(tune.Trainable):  # type: ignore[misc]
     """The Ray Tune trainable: one group of the study, renewed by `reset_config` in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin a group. config: `server` (actor name), `group`, `trials` (placements), `gpu` (whether it has one)."""
+        """Begin a group. config: `server` (actor name), `group`, `trials` (placements), `gpu` (its share of one)."""
         server = ServerHandle.named(config["server"])
         brief = server.call("brief")
         reach(brief["import_paths"])

@@ -192,8 +192,11 @@ def free_memory() -> None:
     torch.cuda.empty_cache()
 
 
-def use_device(*, threads: int, gpu: bool = True) -> str:
+def use_device(*, threads: int, gpu: float = 1.0) -> str:
     """Keep this process to so many threads, and return where tensors live: a GPU where one may be used and is there.
+
+    gpu: the share of one that this process may have, and of its memory, so that processes which share it each learn
+    that theirs is full before all of it is. Not run on a GPU.
 
     The number of threads is part of what makes a run repeat itself: sums are taken in another order on more of them.
     Denormal numbers are flushed: under strong L1 weights pass through them, at twice the time a step.
@@ -202,4 +205,8 @@ def use_device(*, threads: int, gpu: bool = True) -> str:
 
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    return "cuda" if gpu and torch.cuda.is_available() else "cpu"
+    if gpu == 0 or not torch.cuda.is_available():
+        return "cpu"
+    if gpu < 1:
+        torch.cuda.set_per_process_memory_fraction(gpu)
+    return "cuda"

@@ -97,6 +97,19 @@ def test_a_key_of_the_design_that_is_not_built_is_refused_by_name(key: str, valu
         Study(**MINIMAL | {key: value})
 
 
+@pytest.mark.parametrize(("key", "value", "may"), [("fuse", 8, True), ("precision", "bf16", False)])
+def test_a_resumed_study_may_change_how_it_is_trained_not_what(
+    tmp_path: Path, key: str, value: object, may: bool
+) -> None:
+    Study(**MINIMAL).save(tmp_path / "study.yaml")
+    changed = Study(**MINIMAL | {key: value})
+    if may:
+        changed.check_continues(tmp_path / "study.yaml")
+        return
+    with pytest.raises(RequestError, match=f"{key}: 'float32' there, 'bf16' now"):
+        changed.check_continues(tmp_path / "study.yaml")
+
+
 def test_changes_from_the_command_line_reach_nested_keys(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(MINIMAL | {"pruner": "none"}), encoding="utf-8")
     study = Study.load(
