@@ -179,10 +179,12 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, scale_C: Tensor, shift_C: Tensor, weight_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # Of each image first, by one kernel, then over rows: their mean, and by the law of total variance theirs.
-        variance_BC, mean_BC = torch.var_mean(x, (2, 3), correction=0)
-        mean_C = (weight_B[:, None] * mean_BC).sum(0)
-        variance_C = (weight_B[:, None] * (variance_BC + (mean_BC - mean_C).square())).sum(0)
+        # Over each image first, then over rows. The mean of squares less the square of the mean is exact enough for
+        # what convolutions give, whose mean is not far from 0; `var_mean` takes 7 times as long on a CPU.
+        dtype, pixels = weight_B.dtype, x.shape[2] * x.shape[3]
+        square_BC = torch.linalg.vector_norm(x, dim=(2, 3), dtype=dtype).square() / pixels
+        mean_C = (weight_B[:, None] * x.mean((2, 3), dtype=dtype)).sum(0)
+        variance_C = ((weight_B[:, None] * square_BC).sum(0) - mean_C.square()).clamp(min=0.0)
         inverse_C = (variance_C + EPSILON).rsqrt()
         factor_C = scale_C * inverse_C
         y = torch.addcmul((shift_C - mean_C * factor_C)[:, None, None], x, factor_C[:, None, None])
