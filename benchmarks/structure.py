@@ -264,18 +264,24 @@ def report(results: Results) -> Iterator[str]:
             if cost != "compute-bound" or budget != 128:
                 continue
             yield from table(SPREAD, [spread_row(arm, budget, results) for arm in arms])
-            searches = list(results[replace(UNFUSED, space=space, cost=cost), budget].values())
-            bounds = [floor(searches, names) for names in (STRUCTURAL, *((name,) for name in STRUCTURAL))]
-            told = ", ".join(f"{mean:.2f} ({high:.2f})" for mean, high in bounds)
-            yield f"Floor, unfused against unfused, mean (95th percentile): {told}.\n"
+            yield from floor_line(space, cost, budget, results)
     yield "### Best value by budget: vae, compute-bound\n"
     arms = arms_of(results, "vae", "compute-bound", 64)
     yield from table(("arm", *(f"{size} trials" for size in BUDGETS)), [budget_row(arm, results) for arm in arms])
     yield "### Width and a budget of 64 trials: vae, compute-bound\n"
     shown = [arm for arm in arms if arm.policy == "free" and not arm.ahead and not arm.trials and arm.groups == GROUPS]
     yield from table(SPEED, [speed_row(arm, 64, results) for arm in shown])
+    yield from table(SPREAD, [spread_row(arm, 64, results) for arm in shown])
+    yield from floor_line("vae", "compute-bound", 64, results)
     yield "### How many stacks a space may need: free, W = 8, 128 trials\n"
     yield from table(("space", "stacks", "cost", *SPEED[1:], "unfused: best after all trials"), by_space(results))
+
+
+def floor_line(space: str, cost: str, budget: int, results: Results) -> Iterator[str]:
+    searches = list(results[replace(UNFUSED, space=space, cost=cost), budget].values())
+    bounds = [floor(searches, names) for names in (STRUCTURAL, *((name,) for name in STRUCTURAL))]
+    told = ", ".join(f"{mean:.2f} ({high:.2f})" for mean, high in bounds)
+    yield f"Floor, unfused against unfused, mean (95th percentile): {told}.\n"
 
 
 def by_space(results: Results) -> Iterator[list[str]]:
