@@ -14,9 +14,10 @@ all of them, and many more steps for a small batch than for a large one. The arm
     micro           one stack; 16 rows at a time, gradients added up until a batch is whole (micro.py)
 The arms take turns in rounds, in an order that turns round each time. The rate is that of the long run with batch sizes
 evenly spread: K / (the mean over batch sizes of the mean seconds for which an epoch holds its seat). A ratio is that of
-one round; medians over rounds are shown with the range. One thread, and seconds are those of the processor, so that a
-wait for others on the machine does not count. Prints markdown and writes every rate to a JSON file. Needs torch, numpy,
-scikit-learn and safetensors alone. Run it on a quiet machine.
+one round; medians over rounds are shown with the range. A second table has groups in which all batches are of one size,
+alone and as one stack: a masked step costs what a step of that many rows does. One thread, and seconds are those of the
+processor, so that a wait for others on the machine does not count. Prints markdown and writes every rate to a JSON
+file. Needs torch, numpy, scikit-learn and safetensors alone. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -118,11 +119,11 @@ def built(model: str, batch_size: int, *, seed: int, factor: int) -> Training:
 class Group:
     """An arm: its seats, and the clock of the time in which it ran."""
 
-    def __init__(self, arm: str, model: str, *, width: int) -> None:
+    def __init__(self, arm: str, model: str, *, width: int, sizes: Sequence[int] = SIZES) -> None:
         self._width, self._model, self._factor = width, model, MASKS.get(arm, ALL)
         self._together: Together = Micro(width) if arm == "micro" else Masked(1 if arm == "alone" else width)
-        self._sizes, self._seeds = sizes(), itertools.count()
-        self._free: dict[int, list[Training]] = {size: [] for size in SIZES}
+        self._sizes, self._seeds = shuffled(sizes), itertools.count()
+        self._free: dict[int, list[Training]] = {size: [] for size in sizes}
         self._clock = 0.0
         self._since: dict[Training, float] = {}
         self._until: dict[Training, int] = {}
@@ -131,7 +132,7 @@ class Group:
 
     def rate(self, seconds: float) -> float:
         """Run for about so long, and until an epoch of each size has come to its end; epochs a second."""
-        held: dict[int, list[float]] = {size: [] for size in SIZES}
+        held: dict[int, list[float]] = {size: [] for size in self._free}
         end = self._clock + seconds
         while self._clock < end or not all(held.values()):
             began = time.process_time()
@@ -170,11 +171,11 @@ class Group:
         return built(self._model, size, seed=next(self._seeds), factor=self._factor)
 
 
-def sizes() -> Iterator[int]:
+def shuffled(sizes: Sequence[int]) -> Iterator[int]:
     """Batch sizes without end, each as often as the others, in a shuffled order that is always the same."""
     chance = random.Random(0)
     while True:
-        yield from chance.sample(SIZES, len(SIZES))
+        yield from chance.sample(sizes, len(sizes))
 
 
 def measure(model: str, width: int, options: argparse.Namespace) -> dict[str, list[float]]:
@@ -187,6 +188,26 @@ def measure(model: str, width: int, options: argparse.Namespace) -> dict[str, li
         for arm in ARMS if turn % 2 == 0 else reversed(ARMS):
             rates[arm].append(groups[arm].rate(options.seconds))
     return rates
+
+
+def measure_sizes(model: str, widths: Sequence[int], options: argparse.Namespace) -> dict[str, dict[int, list[float]]]:
+    """Milliseconds an epoch of a member among members of the same batch size: alone, and in a stack of each width."""
+    labels = {"alone": ("alone", 1)} | {f"stack of {width}": ("masks", width) for width in sorted(widths)}
+    found: dict[str, dict[int, list[float]]] = {label: {size: [] for size in SIZES} for label in labels}
+    for size in SIZES:
+        groups = {label: Group(arm, model, width=width, sizes=[size]) for label, (arm, width) in labels.items()}
+        for turn in range(-1, options.rounds):  # the first round is not counted
+            for label in labels if turn % 2 == 0 else reversed(labels):
+                rate = groups[label].rate(options.seconds)
+                if turn >= 0:
+                    found[label][size].append(1000.0 / rate)
+    return found
+
+
+def sizes_table(found: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
+    """In markdown: milliseconds an epoch by batch size."""
+    lines = [[label, *(f"{statistics.median(times):.1f}" for times in row.values())] for label, row in found.items()]
+    return "\n".join([tables.head(["ms an epoch", *(f"batch {size}" for size in SIZES)]), *map(tables.line, lines)])
 
 
 def table(found: Mapping[int, Mapping[str, Sequence[float]]]) -> str:
@@ -223,7 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found[width] = measure(model, width, options)
             print(f"{model}, K = {width}: done", file=sys.stderr, flush=True)
         report.setdefault("found", {})[model] = found
-        print(f"\n{MODELS[model][0]}:\n\n{table(found)}", flush=True)
+        by_size = measure_sizes(model, options.widths, options)
+        report.setdefault("one size", {})[model] = by_size
+        print(f"\n{MODELS[model][0]}:\n\n{table(found)}\n\n{sizes_table(by_size)}", flush=True)
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
 
