@@ -165,8 +165,8 @@ def _at_width(
     cells = dict(always)
     if at.width > 1:  # at width 1 a stack is the training alone
         try:
-            runner = sharing.warmed_up(arm)
-            cells["fused"] = partial(arms.timed, runner, seconds=options.seconds, device=options.device)
+            # No name of its own: it must be gone when the cells are.
+            cells["fused"] = partial(arms.timed, sharing.warmed_up(arm), seconds=options.seconds, device=options.device)
         except DoesNotFit:
             at.missing["fused"] = DOES_NOT_FIT
     if options.device == "cpu" and options.processes:
@@ -190,7 +190,6 @@ def _at_width(
             at.rates.setdefault(label, []).append(rate.steps_a_second)
             at.memory[label] = max(at.memory.get(label, 0), rate.memory)
     cells.clear()
-    runner = None
     sharing.let_go(options.device)
 
 

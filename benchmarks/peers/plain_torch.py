@@ -131,7 +131,7 @@ class GANTraining:
         self.rows = rows.float() * (2.0 / (levels - 1)) - 1.0
         self.discriminator_optimizer = torch.optim.Adam(model.discriminator.parameters(), discriminator_lr, betas)
         self.generator_optimizer = torch.optim.Adam(model.generator.parameters(), generator_lr, betas)
-        self.weights = list(model.generator.parameters())
+        self.weights: list[Tensor] = list(model.generator.parameters())
         self.averages = [weight.detach().clone() for weight in self.weights]
         self.ema = ema
 
