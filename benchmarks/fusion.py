@@ -277,7 +277,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--widths", nargs="+", type=int, default=list(WIDTHS))
     parser.add_argument("--seconds", type=float, default=0.6, help="an arm a round, at least; whole epochs are trained")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--fit-seconds", type=float, default=2.0, help="what `fit` may take to choose a width")
+    parser.add_argument("--fit-seconds", type=float, default=1.5, help="what `fit` may take, as in a search")
     parser.add_argument("--processes", nargs="*", type=int, help="cpu: one a core; cuda: 4 8 16")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--threads", type=int, default=1)
