@@ -168,6 +168,22 @@ def test_a_queue_fills_the_slots_of_several_workers(home: Home) -> None:
     assert len(rows) == 30
 
 
+def test_a_restarted_server_fills_the_slots_of_a_repeated_message_as_before(home: Home) -> None:
+    request = formula("curve")
+    server = serve(request, home)
+    first = server.open_group("g")["place"][0]["trial"]
+    filled = server.sync("g", 1, [], {0: first, 1: None, 2: None, 3: None}, SLOTS)
+    assert [(placement["trial"], placement["slot"]) for placement in filled["place"]] == [(1, 1), (2, 2), (3, 3)]
+    ended = Event(trial=2, step=9, time=1.0, value=0.4, end="done").to_json()
+    reply = server.sync("g", 2, [ended], {0: 0, 1: 1, 2: 2, 3: 3}, SLOTS)
+    server.close()
+    again = serve(request, home)
+    assert again.sync("g", 2, [ended], {0: 0, 1: 1, 2: 2, 3: 3}, SLOTS) == reply
+    assert [(placement["trial"], placement["slot"]) for placement in reply["place"]] == [(4, 2)]
+    assert again.status()["running"] == SLOTS
+    again.close()
+
+
 def test_what_cannot_be_stacked_has_one_slot(home: Home) -> None:
     server = serve(formula("curve", fuse=8), home)
     made = crew(server, "g")
@@ -281,9 +297,9 @@ def test_draining_brings_every_member_to_the_end_of_its_epoch_and_repeats_nothin
 
 def test_a_group_that_is_old_hands_its_trials_over(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group, "LONG_LIFE_SECONDS", 0.5)
-    request = vae(space=UNEVEN, budget={"trials": 12, "epochs": 12})
+    request = vae(space=UNEVEN, budget={"trials": 10, "epochs": 10})
     rows = search(request, home)
-    assert [(row.end, row.step, row.tries, row.repeated) for row in rows] == [("done", 12, 0, 0)] * 12
+    assert [(row.end, row.step, row.tries, row.repeated) for row in rows] == [("done", 10, 0, 0)] * 10
     groups = Counter(start.group for start in starts(home))
     assert len(groups) > 2
     assert max(row.placements for row in rows) > 1
