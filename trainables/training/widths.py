@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from .alone import Training
+from .captured import WARM_UP
 from .players import products
 from .stack import Stack
 
@@ -73,21 +74,26 @@ def fit(make: Callable[[int], Training], *, limit: int, seconds: float) -> Fit:
     found: dict[int, float] = {}
     memory: dict[int, int] = {}
     if first.structure is not None and limit > 1:
-        built = iter(itertools.chain([first], (make(number) for number in itertools.count(1))))
+        watch = _Watch(seconds / SHARES, device=first.device)
+        alone = functools.partial(_alone, first)
+        built = (make(number) for number in itertools.count(1))
         trainings: list[Training] = []
         for width in _widths(limit):
             try:
-                trainings += itertools.islice(built, width - len(trainings))
-                run = functools.partial(_alone, first) if width == 1 else _stacked(trainings)
-                step, peak = _measure(run, seconds=seconds / SHARES, device=first.device)
+                trainings += itertools.islice(built, width - len(trainings) if width > 1 else 0)
+                step = watch.step(alone if width == 1 else _stacked(trainings[:width]))
             except torch.OutOfMemoryError:
                 break
             best = min(found.values(), default=math.inf)
             found[width] = step / width
-            if peak is not None:
-                memory[width] = peak
+            memory |= watch.peak(width)
             if found[width] > best * (1 - GAIN) or time.perf_counter() - began > LATEST * seconds:
                 break
+        best_width = _best(found)
+        if best_width > 1:
+            # Figures that lie some time apart may differ by what else the machine did: side by side decides.
+            found[1], step = watch.side_by_side(alone, _stacked(trainings[:best_width]))
+            found[best_width] = step / best_width
     return Fit(
         structure=first.structure or "",
         device=_name(first.device),
@@ -115,23 +121,43 @@ def _best(seconds: Mapping[int, float]) -> int:
     return min((width for width, cost in seconds.items() if width > 1 and cost <= enough), default=1)
 
 
-def _measure(run: Callable[[int], None], *, seconds: float, device: torch.device) -> tuple[float, int | None]:
-    """The median seconds of a step over some rounds, and the peak of memory while they ran; None on a CPU."""
-    on_cuda = device.type == "cuda"
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(device)
+class _Watch:
+    """Times steps on one device. seconds: about how long one answer may take; a step that is longer is made once."""
 
-    def timed(steps: int) -> float:
+    def __init__(self, seconds: float, *, device: torch.device) -> None:
+        self._seconds, self._device = seconds, device
+        self._on_cuda = device.type == "cuda"
+
+    def step(self, run: Callable[[int], None]) -> float:
+        """The median seconds of a step over some rounds."""
+        if self._on_cuda:
+            torch.cuda.reset_peak_memory_stats(self._device)
+        return self._rounds(run)[0]
+
+    def side_by_side(self, one: Callable[[int], None], other: Callable[[int], None]) -> tuple[float, float]:
+        """The same of both, by turns."""
+        first, second = self._rounds(one, other)
+        return first, second
+
+    def peak(self, width: int) -> dict[int, int]:
+        """The most bytes that were allocated during the last answer, for this width; nothing on a CPU."""
+        return {width: torch.cuda.max_memory_allocated(self._device)} if self._on_cuda else {}
+
+    def _rounds(self, *runs: Callable[[int], None]) -> list[float]:
+        # First calls of a kernel cost more than the ones that follow, and a GPU captures after some.
+        first = [self._timed(run, WARM_UP + 2 if self._on_cuda else 1) for run in runs]
+        if max(first) > self._seconds:
+            return first
+        counts = [max(1, round(self._seconds / ROUNDS / self._timed(run, 1))) for run in runs]
+        rounds = [[self._timed(run, count) for run, count in zip(runs, counts, strict=True)] for _ in range(ROUNDS)]
+        return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+    def _timed(self, run: Callable[[int], None], steps: int) -> float:
         began = time.perf_counter()
         run(steps)
-        if on_cuda:
-            torch.cuda.synchronize(device)
+        if self._on_cuda:
+            torch.cuda.synchronize(self._device)
         return (time.perf_counter() - began) / steps
-
-    timed(1)  # first calls of a kernel cost more than the ones that follow
-    steps = max(1, round(seconds / ROUNDS / timed(1)))
-    step = statistics.median(timed(steps) for _ in range(ROUNDS))
-    return step, torch.cuda.max_memory_allocated(device) if on_cuda else None
 
 
 def _alone(training: Training, steps: int) -> None:
