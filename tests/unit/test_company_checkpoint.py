@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from plain import Config
-from together import apart, company_of, go_on, logs_apart, training, weights
+from together import AtOnce, apart, company_of, go_on, logs_apart, training, weights
 
+from trainables.training import company
 from trainables.training.alone import Training
 from trainables.training.checkpoint import read_checkpoint
 from trainables.training.loop import Progress
@@ -30,6 +31,13 @@ OWN: dict[str, Config] = {
 }
 
 
+@pytest.fixture(params=["rows", "at once"], autouse=True)
+def updates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack moves its members row by row, or all at once as on a GPU."""
+    if request.param == "at once":
+        monkeypatch.setattr(company, "Stack", AtOnce)
+
+
 @pytest.fixture(autouse=True)
 def float64() -> Iterator[None]:
     before = torch.get_default_dtype()
@@ -49,17 +57,17 @@ def others(family: str, count: int, *, seed: int) -> list[Training]:
 
 def on(trained: Training, *, until: int, before: list[Training], after: list[Training], at: Path) -> list[Progress]:
     """Train in a stack between these others up to the end of an epoch, and save where it still is in the stack."""
-    company = company_of(*before, trained, *after, width=len(before) + len(after) + 1)
-    assert [count for _, count in company.stacks()] == [len(before) + len(after) + 1]
+    stack_of = company_of(*before, trained, *after, width=len(before) + len(after) + 1)
+    assert [count for _, count in stack_of.stacks()] == [len(before) + len(after) + 1]
     reports = []
     while trained.step < until:
-        for turn in company.advance():
+        for turn in stack_of.advance():
             progress = turn.trainer.advance()
             if turn.trainer is trained:
                 reports.append(progress)
             elif progress.step == turn.trainer.epochs:
-                company.leave(turn.trainer)
-    assert company.at_rest(trained)
+                stack_of.leave(turn.trainer)
+    assert stack_of.at_rest(trained)
     trained.save(at)
     return reports
 
@@ -92,11 +100,11 @@ def test_a_checkpoint_goes_into_another_slot_another_width_and_alone_and_back(
     fourth = make(family, optimizer)
     fourth.restore(tmp_path)
     sibling = others(family, 2, seed=50)
-    company = company_of(*sibling)
-    while not any(turn.trainer.advance() for turn in company.advance()):
+    stack_of = company_of(*sibling)
+    while not any(turn.trainer.advance() for turn in stack_of.advance()):
         pass
-    company.join(fourth)
-    reports += go_on(company, [fourth, *sibling])[0]
+    stack_of.join(fourth)
+    reports += go_on(stack_of, [fourth, *sibling])[0]
 
     assert [report.step for report in reports] == [*range(1, EPOCHS + 1)]
     assert apart(weights(fourth), weights(whole)) < TOLERANCE

@@ -5,13 +5,15 @@ in stacks whose members differ in them. Measured are at most some 1e-13.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 import torch
 from plain import Config, Plain
 from techniques import TECHNIQUES, Technique
-from together import EPOCHS, apart, company_of, differs, go_on, logs_apart, reference, training, weights
+from together import EPOCHS, AtOnce, apart, company_of, differs, go_on, logs_apart, reference, training, weights
+
+from trainables.training import company
 
 TOLERANCE = 1e-10
 # What a technique must change for a test to show anything; it changes far more.
@@ -29,10 +31,10 @@ def float64() -> Iterator[None]:
 def check(family: str, members: Mapping[str, tuple[Config, int]]) -> dict[str, Plain]:
     """Train members, each a config and a seed, in one stack, and hold each against its reference."""
     trainings = [training(family, config, seed=seed) for config, seed in members.values()]
-    company = company_of(*trainings, width=len(trainings))
-    assert [count for _, count in company.stacks()] == [len(trainings)]
+    together = company_of(*trainings, width=len(trainings))
+    assert [count for _, count in together.stacks()] == [len(trainings)]
     found = {}
-    for name, reports, trained in zip(members, go_on(company, trainings), trainings, strict=True):
+    for name, reports, trained in zip(members, go_on(together, trainings), trainings, strict=True):
         config, seed = members[name]
         plain = found[name] = reference(family, config, seed=seed).until(EPOCHS)
         assert plain.players[0].moves >= 50, name
@@ -42,12 +44,18 @@ def check(family: str, members: Mapping[str, tuple[Config, int]]) -> dict[str, P
     return found
 
 
-def cases() -> list[tuple[str, Technique]]:
-    return [(family, technique) for family, techniques in TECHNIQUES.items() for technique in techniques]
+def cases(*families: str) -> list[tuple[str, Technique]]:
+    return [(family, technique) for family in families or TECHNIQUES for technique in TECHNIQUES[family]]
 
 
 def pairs() -> list[tuple[str, Technique, Technique]]:
     return [(family, *pair) for family in ("vae", "mlp") for pair in combinations(TECHNIQUES[family], 2)]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a stack move in one update, as on a GPU."""
+    monkeypatch.setattr(company, "Stack", AtOnce)
 
 
 @pytest.mark.parametrize(("family", "technique"), cases(), ids=str)
@@ -77,3 +85,22 @@ def test_members_that_differ_in_two_techniques_equal_themselves_alone(
         assert second.acted(found[name]), (second.name, name)
         without: Sequence[Config] = (first.values[a], second.values[b])
         assert all(differs(found[name], reference(family, config, seed=0), by=ACTED) for config in without), name
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("family", ["vae", "mlp"])
+def test_moved_at_once_members_of_every_two_techniques_equal_themselves_alone(family: str) -> None:
+    members: dict[str, tuple[Config, int]] = {"none": ({}, 3)}
+    for _, first, second in (case for case in pairs() if case[0] == family):
+        for (a, of_first), (b, of_second) in product(first.values.items(), second.values.items()):
+            members |= {f"{a}+{b}": ({**of_first, **of_second}, 0), a: (of_first, 1), b: (of_second, 2)}
+    check(family, members)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(("family", "technique"), cases("conv"), ids=str)
+def test_moved_at_once_members_that_differ_in_a_technique_equal_themselves_alone(
+    family: str, technique: Technique
+) -> None:
+    values: dict[str, Config] = {"none": {}, **technique.values}
+    check(family, {name: (config, seed) for seed, (name, config) in enumerate(values.items())})

@@ -8,13 +8,13 @@ from typing import ClassVar
 import pytest
 import torch
 from plain import Config
-from together import apart, company_of, logs_apart, training, weights
+from together import AtOnce, apart, company_of, logs_apart, training, weights
 
 from trainables.data._data import Split
 from trainables.metrics._metric import Direction, Measurement
 from trainables.models._family import Family
+from trainables.training import company
 from trainables.training.alone import Training
-from trainables.training.company import Company
 from trainables.training.loop import Progress, Trainer
 
 TOLERANCE = 1e-10
@@ -50,6 +50,13 @@ class Mean:
         return Measurement(value=float(samples.mean()), standard_error=0.0, sample_size=64)
 
 
+@pytest.fixture(params=["rows", "at once"], autouse=True)
+def updates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack moves its members row by row, or all at once as on a GPU."""
+    if request.param == "at once":
+        monkeypatch.setattr(company, "Stack", AtOnce)
+
+
 @pytest.fixture(autouse=True)
 def float64() -> Iterator[None]:
     before = torch.get_default_dtype()
@@ -71,7 +78,7 @@ class Watched:
     """A company, and what each of its members reported."""
 
     def __init__(self, *trainers: Trainer, width: int = 6) -> None:
-        self.company: Company = company_of(*trainers, width=width)
+        self.company: company.Company = company_of(*trainers, width=width)
         self.reports: dict[int, list[Progress]] = {}
 
     def turn(self) -> list[Trainer]:

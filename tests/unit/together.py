@@ -17,6 +17,7 @@ from trainables.models import gan, vae
 from trainables.training.alone import Training
 from trainables.training.company import Company
 from trainables.training.loop import Progress, Trainer
+from trainables.training.stack import Stack
 
 # 50 steps on 32 rows in batches of 16; many short epochs, so that a plateau shows.
 ROWS, EPOCHS = 32, 25
@@ -86,6 +87,13 @@ def reference(family: str, config: Config, *, seed: int, epochs: int = EPOCHS) -
 @functools.cache
 def _reference(family: str, config: tuple[tuple[str, object], ...], seed: int, epochs: int, _: torch.dtype) -> Plain:
     return Plain(FAMILIES[family], few_digits(), {**BASE[family], **dict(config)}, seed=seed, epochs=epochs)
+
+
+class AtOnce(Stack):
+    """A stack that moves all rows in one update, as on a GPU."""
+
+    def __init__(self, first: Training, *, width: int) -> None:
+        super().__init__(first, width=width, at_once=True)
 
 
 def company_of(*trainers: Trainer, width: int = 8) -> Company:
