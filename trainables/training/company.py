@@ -39,12 +39,13 @@ class StackFailed(RuntimeError):
 class Company:
     """Any number of trainings, of any kind.
 
-    width: how many trainings of this one's structure may share a stack; asked when one could join another, and again
-    each time that does. 1 keeps a training by itself.
+    width: how many trainings of this one's structure may share a stack; asked when one could join others, and again
+    each time that does. 1 keeps a training by itself. fewest: how many there must be, at least 2; with fewer the
+    members of a stack go on by themselves, each from the end of its epoch.
     """
 
-    def __init__(self, width: Callable[[Trainer], int]) -> None:
-        self._width = width
+    def __init__(self, width: Callable[[Trainer], int], *, fewest: Callable[[Trainer], int] = lambda _: 2) -> None:
+        self._width, self._fewest = width, fewest
         self._units: list[Stack | Trainer] = []
         self._next = 0
 
@@ -83,11 +84,11 @@ class Company:
             return []
         self._next %= len(self._units)
         unit = self._units[self._next]
+        if isinstance(unit, Stack) and len(unit) < self._fewest(unit.members[0]):
+            unit = self._thin_out(unit)
         self._next += 1
         if not isinstance(unit, Stack):
             return [Turn(unit, 0.0)]
-        if len(unit) == 1 and unit.at_rest(unit.members[0]):
-            return [Turn(self._alone_again(unit), 0.0)]
         try:
             return [Turn(member, unit.seconds(member)) for member in unit.advance()]
         except (Exception, SystemExit) as error:
@@ -106,21 +107,25 @@ class Company:
             if isinstance(unit, Stack) and len(unit) < min(width, unit.width):
                 unit.add(training)
                 return True
-        for unit in alike:
-            if isinstance(unit, Training):
-                stack = Stack(training, width=width)
-                stack.add(unit)
-                stack.add(training)
-                self._units[self._units.index(unit)] = stack
-                return True
-        return False
+        single = [unit for unit in alike if isinstance(unit, Training)]
+        if len(single) + 1 < min(self._fewest(training), width):
+            return False
+        stack = Stack(training, width=width)
+        for member in single[: width - 1]:
+            stack.add(member)
+            self._drop(member)
+        stack.add(training)
+        self._units.append(stack)
+        return True
 
-    def _alone_again(self, stack: Stack) -> Training:
-        """The last member of a stack goes on by itself, which is faster."""
-        training = stack.members[0]
-        stack.remove(training)
-        self._units[self._units.index(stack)] = training
-        return training
+    def _thin_out(self, stack: Stack) -> Stack | Trainer:
+        """Let the members of a stack that is too small go on by themselves where they are at rest; return the next."""
+        place = self._units.index(stack)
+        free = [member for member in stack.members if stack.at_rest(member)]
+        for member in free:
+            stack.remove(member)
+        self._units[place : place + (not len(stack))] = free
+        return self._units[place]
 
     def _stack_of(self, trainer: Trainer) -> Stack | None:
         for unit in self._units:

@@ -48,6 +48,12 @@ class Fit:
     width: int
     spent: float
 
+    @property
+    def fewest(self) -> int:
+        """How many members a stack must have to be faster than training alone, as far as was measured; at least 2."""
+        faster = [width for width, cost in self.seconds.items() if width > 1 and cost <= _enough(self.seconds)]
+        return min(faster, default=2)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; the keys of mappings are text."""
         values = dataclasses.asdict(self)
@@ -117,8 +123,13 @@ def _best(seconds: Mapping[int, float]) -> int:
     """The smallest width that is about as fast as the fastest; 1 where that is not faster than training alone."""
     if not seconds:
         return 1
-    enough = min(min(seconds.values()) / (1 - GAIN), seconds[1] * (1 - MARGIN))
-    return min((width for width, cost in seconds.items() if width > 1 and cost <= enough), default=1)
+    limit = min(min(seconds.values()) / (1 - GAIN), _enough(seconds))
+    return min((width for width, cost in seconds.items() if width > 1 and cost <= limit), default=1)
+
+
+def _enough(seconds: Mapping[int, float]) -> float:
+    """Seconds a member-step that are less than alone by more than a measurement may be off."""
+    return seconds[1] * (1 - MARGIN)
 
 
 class _Watch:
