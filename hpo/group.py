@@ -86,7 +86,7 @@ class Crew:
         self._sync = sync
         self._widths = widths
         self._device = device
-        self._company = Company(widths.of)
+        self._company = Company(widths.of, fewest=widths.fewest)
         self._seq = 0
         self._born = time.monotonic()
         self._taken = 0

@@ -7,6 +7,7 @@ above parts, and reaches into trainables only where a training exists.
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +21,10 @@ from trainables.training.loop import Trainer
 
 if TYPE_CHECKING:
     from trainables.training.alone import Training
+    from trainables.training.widths import Fit
 
 FIT_SECONDS = 1.5  # what measuring one structure may take
+DRAWS = 16  # of the space, to see whether it searches the batch size
 FIT_SHARE = 0.02  # of a group's time, for structures other than that of the default configuration
 MOST_SLOTS = {"cpu": 64, "cuda": 256}
 
@@ -42,7 +45,7 @@ class Widths:
         self._device = device
         self._limit = min(most, MOST_SLOTS[device])
         self._fitted = fitted
-        self._known: dict[str, int] = {}
+        self._known: dict[str, Fit] = {}
         self._num_known = 0
         self._narrowed: dict[str, int] = {}  # structures that did not fit in memory
         self._shy: WeakKeyDictionary[Trainer, int] = WeakKeyDictionary()  # trainings whose stack failed
@@ -57,8 +60,16 @@ class Widths:
         structure = trainer.structure
         if structure is None:
             return 1
-        width = self._known.get(structure, 1) if self._study.fuse == "auto" else self._study.fuse
+        if self._study.fuse == "auto":
+            width = self._known[structure].width if structure in self._known else 1
+        else:
+            width = self._study.fuse
         return min(width, self._narrowed.get(structure, width), self._shy.get(trainer, width))
+
+    def fewest(self, trainer: Trainer) -> int:
+        """Return with how many members a stack pays: as was measured, else 2."""
+        found = self._known.get(trainer.structure or "")
+        return 2 if self._study.fuse != "auto" or found is None else found.fewest
 
     def narrow(self, structure: str, *, failed: int) -> None:
         """A stack of so many did not fit in memory: from now on this structure's are at most half as wide."""
@@ -103,17 +114,20 @@ class Widths:
             return most
         if structure not in self._known:
             self._measure(structure, default)
-        return min(most, self._known.get(structure, 1))
+        return min(most, self._known[structure].width) if structure in self._known else 1
 
     def _measure(self, structure: str, params: Params) -> set[str]:
         from trainables.training.widths import fit
 
+        kinds = self._kinds(params)
+
         def make(number: int) -> Training:
-            return cast("Training", trainer_of(self._study, params, seed=number, device=self._device))
+            made = trainer_of(self._study, kinds[number % len(kinds)], seed=number, device=self._device)
+            return cast("Training", made)
 
         began = time.monotonic()
         try:
-            found = fit(make, limit=self._limit, seconds=FIT_SECONDS)
+            found = fit(make, limit=self._limit, seconds=FIT_SECONDS, kinds=len(kinds))
         except Exception:
             self._failed.add(structure)
             return set()
@@ -124,11 +138,33 @@ class Widths:
             return set()
         return self._learn(self._fitted(found.to_json()))
 
+    def _kinds(self, params: Params) -> list[Params]:
+        """Return the configuration, and with it the one of half or twice its batch where these can share a stack.
+
+        Small batches gain least there, since a stack pays for the largest; so a width must pay for both together.
+        """
+        size = params.get("batch_size")
+        searched = len({str(draw.get("batch_size")) for draw in self._draws()}) > 1
+        if not isinstance(size, int) or not searched:
+            return [params]
+        others = [{**params, "batch_size": other} for other in (2 * size, size // 2) if other > 0]
+        structure = self._structure(params)
+        return [params, *(other for other in others if self._structure(other) == structure)]
+
+    def _structure(self, params: Params) -> str | None:
+        return trainer_of(self._study, params, seed=0, device=self._device).structure
+
+    def _draws(self) -> list[Params]:
+        generator = random.Random(0)
+        return [space_of(self._study).random(generator) for _ in range(DRAWS)]
+
     def _learn(self, fits: Sequence[Mapping[str, Any]]) -> set[str]:
+        from trainables.training.widths import Fit
+
         here = _device_name(self._device)
         before = self._known.keys()
         self._num_known = len(fits)
-        self._known = {str(fit["structure"]): int(fit["width"]) for fit in fits if fit["device"] == here}
+        self._known = {fit["structure"]: Fit.from_json(fit) for fit in fits if fit["device"] == here}
         return self._known.keys() - before
 
 

@@ -336,7 +336,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The structures that were measured, each found to be fastest at width 2."""
     found: list[str] = []
 
-    def fit(make: Any, *, limit: int, seconds: float) -> Fit:
+    def fit(make: Any, *, limit: int, seconds: float, kinds: int) -> Fit:
         structure = make(0).structure
         assert make(1).structure == structure
         found.append(structure)

@@ -67,22 +67,24 @@ class Fit:
         return cls(**{**values, **read})
 
 
-def fit(make: Callable[[int], Training], *, limit: int, seconds: float) -> Fit:
+def fit(make: Callable[[int], Training], *, limit: int, seconds: float, kinds: int = 1) -> Fit:
     """Measure widths 1, 4, 8, 16, ... up to `limit`, and stop where a wider one no longer gains.
 
-    make: builds the i-th of equal trainings under different seeds; they are thrown away. seconds: about how long it may
-    take; at least a few steps are made at each width. Where the device's memory ends, so do the widths.
+    make: builds the i-th training under a seed of its own; they are thrown away. They are equal, or of several `kinds`
+    by turns, such as batch sizes that share a stack: width 1 is then the mean of all kinds. seconds: about how long it
+    may take; at least a few steps are made at each width. Where the device's memory ends, so do the widths.
     """
     if limit < 1:
         raise ValueError(f"the largest width must be at least 1, and it is {limit}: raise the limit")
-    first = make(0)
+    each = [make(number) for number in range(kinds)]
+    first = each[0]
     began = time.perf_counter()
     found: dict[int, float] = {}
     memory: dict[int, int] = {}
     if first.structure is not None and limit > 1:
         watch = _Watch(seconds / SHARES, device=first.device)
-        alone = functools.partial(_alone, first)
-        built = (make(number) for number in itertools.count(1))
+        alone = functools.partial(_alone, each)
+        built = (make(number) for number in itertools.count(kinds))
         trainings: list[Training] = []
         for width in _widths(limit):
             try:
@@ -91,15 +93,15 @@ def fit(make: Callable[[int], Training], *, limit: int, seconds: float) -> Fit:
             except torch.OutOfMemoryError:
                 break
             best = min(found.values(), default=math.inf)
-            found[width] = step / width
+            found[width] = step / (kinds if width == 1 else width)
             memory |= watch.peak(width)
             if found[width] > best * (1 - GAIN) or time.perf_counter() - began > LATEST * seconds:
                 break
         best_width = _best(found)
         if best_width > 1:
             # Figures that lie some time apart may differ by what else the machine did: side by side decides.
-            found[1], step = watch.side_by_side(alone, _stacked(trainings[:best_width]))
-            found[best_width] = step / best_width
+            together, apart = watch.side_by_side(_stacked(trainings[:best_width]), alone)
+            found[best_width], found[1] = together / best_width, apart / kinds
     return Fit(
         structure=first.structure or "",
         device=_name(first.device),
@@ -171,16 +173,22 @@ class _Watch:
         return (time.perf_counter() - began) / steps
 
 
-def _alone(training: Training, steps: int) -> None:
-    """Make so many steps by itself, of the same epoch again and again; only to be timed."""
-    while steps > 0:
-        epoch = training.begin_epoch()
-        epoch = dataclasses.replace(epoch, last=min(epoch.last, epoch.first + steps))
-        with products(training.device, training.precision):
-            epoch.train(
-                training.model, training.players, training.knobs, training.data.train.x, precision=training.precision
-            )
-        steps -= epoch.last - epoch.first
+def _alone(trainings: Sequence[Training], steps: int) -> None:
+    """Make so many steps of each, of the same epoch again and again; only to be timed."""
+    for training in trainings:
+        left = steps
+        while left > 0:
+            epoch = training.begin_epoch()
+            epoch = dataclasses.replace(epoch, last=min(epoch.last, epoch.first + left))
+            with products(training.device, training.precision):
+                epoch.train(
+                    training.model,
+                    training.players,
+                    training.knobs,
+                    training.data.train.x,
+                    precision=training.precision,
+                )
+            left -= epoch.last - epoch.first
 
 
 def _stacked(trainings: Sequence[Training]) -> Callable[[int], None]:
