@@ -112,6 +112,8 @@ def test_one_left_in_a_stack_is_taken_out_of_it() -> None:
     assert turn.seconds == 0.0
     assert sizes(company) == []
     assert company.at_rest(second)
+    flat = second.players[0].flat
+    assert flat.values.untyped_storage().nbytes() == flat.values.nbytes, "it still lives in the row of a stack"
     turn.trainer.advance()
     assert second.step == 2
     # And back into one, when another comes.

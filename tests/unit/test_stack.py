@@ -8,6 +8,8 @@ from together import apart, few_digits, training, weights
 from trainables.models import gan, vae
 from trainables.training import stack as stack_module
 from trainables.training.alone import Training
+from trainables.training.draws import Draws
+from trainables.training.players import Chunk
 from trainables.training.stack import Stack
 
 
@@ -165,3 +167,28 @@ def test_a_technique_that_nobody_uses_is_off_and_one_that_someone_uses_is_on(mon
     close(with_one.advance())
     assert seen
     assert all(isinstance(value, torch.Tensor) for value in seen)
+
+
+def test_noise_that_a_member_does_not_draw_is_zero_whoever_had_its_slot_before() -> None:
+    def chunk(rows: int, **noise: torch.Tensor) -> Chunk:
+        return Chunk(steps=range(1), rows=torch.arange(rows), noise={"vae": noise})
+
+    draws = Draws(2, rows=4, device=torch.device("cpu"))
+    draws.put(0, chunk(4, latent=torch.ones(4, 3), dropout=torch.ones(4, 5)))
+    draws.put(1, chunk(2, latent=torch.full((2, 3), 2.0)))
+    slots, first = torch.tensor([0, 1]), torch.tensor([1, 0])
+
+    def taken() -> dict[str, torch.Tensor]:
+        rows_KB, noise = draws.take(slots, first, 2, drawn=draws.drawn([0, 1]))
+        assert rows_KB.tolist() == [[1, 2], [0, 1]]
+        return noise["vae"]
+
+    found = taken()
+    assert found["latent"].unique(dim=1).tolist() == [[[1.0] * 3], [[2.0] * 3]]
+    assert bool((found["dropout"][0] == 1.0).all())
+    assert not found["dropout"][1].any()
+    # The one who drew uniforms makes room for one who does not, beside another who now does.
+    draws.put(0, chunk(4, latent=torch.ones(4, 3)))
+    assert "dropout" not in taken()
+    draws.put(1, chunk(2, latent=torch.ones(2, 3), dropout=torch.ones(2, 5)))
+    assert not taken()["dropout"][0].any()
