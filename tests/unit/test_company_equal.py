@@ -104,3 +104,15 @@ def test_moved_at_once_members_that_differ_in_a_technique_equal_themselves_alone
 ) -> None:
     values: dict[str, Config] = {"none": {}, **technique.values}
     check(family, {name: (config, seed) for seed, (name, config) in enumerate(values.items())})
+
+
+def test_on_real_numbers_members_equal_themselves_alone() -> None:
+    config = {name: value for technique in TECHNIQUES["mlp"] for name, value in technique.values.items()}
+    mixed = [
+        ("none",),
+        ("loss", "r1", "batch_size"),
+        ("sgd", "ema", "dropout"),
+        ("r1", "critic_steps", "plateau", "clip"),
+    ]
+    members = {"+".join(names): {k: v for n in names for k, v in config.get(n, {}).items()} for names in mixed}
+    check("ring", {name: (found, seed) for seed, (name, found) in enumerate(members.items())})

@@ -80,7 +80,7 @@ def test_a_stack_takes_neither_another_structure_nor_more_than_its_width() -> No
     stack = stacked(training("vae", {}, seed=0), training("vae", {}, seed=1))
     with pytest.raises(ValueError, match="one structure"):
         stack.add(training("vae", {"width": 9}, seed=2))
-    with pytest.raises(ValueError, match="width 2 .* full"):
+    with pytest.raises(ValueError, match=r"width 2 .* full"):
         stack.add(training("vae", {}, seed=2))
     assert len(stack) == 2
 

@@ -10,7 +10,7 @@ import torch
 from plain import Config, Plain
 from torch import Tensor
 
-from trainables.data import digits
+from trainables.data import digits, ring
 from trainables.data._data import Data, Split, content_hash
 from trainables.metrics._metric import Metric
 from trainables.models import gan, vae
@@ -21,7 +21,7 @@ from trainables.training.stack import Stack
 
 # 50 steps on 32 rows in batches of 16; many short epochs, so that a plateau shows.
 ROWS, EPOCHS = 32, 25
-FAMILIES = {"vae": vae.Model, "mlp": gan.Model, "conv": gan.Model}
+FAMILIES = {"vae": vae.Model, "mlp": gan.Model, "conv": gan.Model, "ring": gan.Model}
 BASE: dict[str, Config] = {
     "vae": {"optimizer": "adam", "lr": 0.1, "batch_size": 16, "latent": 2, "width": 8, "depth": 1},
     "mlp": {
@@ -42,6 +42,16 @@ BASE: dict[str, Config] = {
         "width": 3,
     },
 }
+
+BASE["ring"] = BASE["mlp"]
+
+
+@functools.cache
+def few_points() -> Data:
+    """Points of the ring: real numbers, without levels. As many as of the digits."""
+    whole = ring.load()
+    splits = {name: Split(x=split.x[:ROWS]) for name, split in whole.splits()}
+    return dataclasses.replace(whole, sha256=content_hash(splits), **splits)
 
 
 @functools.cache
@@ -70,7 +80,7 @@ def training(
     """A training on a few digits, under the family's base where the config says nothing else."""
     return Training(
         FAMILIES[family],
-        data or few_digits(),
+        data or (few_points() if family == "ring" else few_digits()),
         {**BASE[family], **config},
         seed=seed,
         epochs=epochs,
@@ -86,7 +96,8 @@ def reference(family: str, config: Config, *, seed: int, epochs: int = EPOCHS) -
 
 @functools.cache
 def _reference(family: str, config: tuple[tuple[str, object], ...], seed: int, epochs: int, _: torch.dtype) -> Plain:
-    return Plain(FAMILIES[family], few_digits(), {**BASE[family], **dict(config)}, seed=seed, epochs=epochs)
+    data = few_points() if family == "ring" else few_digits()
+    return Plain(FAMILIES[family], data, {**BASE[family], **dict(config)}, seed=seed, epochs=epochs)
 
 
 class AtOnce(Stack):
