@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from hpo.methods import quiet
 from hpo.pruning import RungPruner
 from hpo.samplers import OptunaDraw, make_sampler, trial_seed
-from hpo.study import Method
+from hpo.study import Method, Scalar
 from search_spaces import Choice, Float, Int, ParameterValue, Space, gan, vae
 
 Policy = Literal["free", "bin", "fix"]
@@ -234,7 +234,8 @@ class Search:
         return stack_of(member.params, policy=self._arm.policy, space=self._space)
 
     def _tpe(self) -> BaseSampler:
-        return make_sampler(Method(name="tpe"), space=self._space, seed=self._seed)
+        options: dict[str, Scalar | list[Scalar]] = {} if self._arm.multivariate else {"multivariate": False}
+        return make_sampler(Method(name="tpe", options=options), space=self._space, seed=self._seed)
 
     def _ask(self, fixed: Params | None) -> Member:
         with quiet():
@@ -287,6 +288,7 @@ class Arm:
 
     groups: workers, each a process with a device of its own. slots: of a group. trials: of its life. ahead: trials
     asked before a slot wants them, from which a group takes one that fits into a stack of its own.
+    multivariate: whether TPE models all parameters jointly, which is its default, or each by itself.
 
     A group of one slot is the unfused search, whatever its policy (but for `fix`).
     """
@@ -298,6 +300,7 @@ class Arm:
     groups: int = 2
     trials: int | None = None
     ahead: int = 0
+    multivariate: bool = True
 
     @property
     def life(self) -> int:

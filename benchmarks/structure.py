@@ -11,6 +11,7 @@ formula and the clock counts what `simulation.Cost` says, so no second here was 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 from collections import Counter
@@ -52,27 +53,25 @@ def alone_like(arm: Arm) -> Arm:
 
 
 def unfused_like(arm: Arm) -> Arm:
-    return replace(UNFUSED, cost=arm.cost, space=arm.space)
+    return replace(UNFUSED, cost=arm.cost, space=arm.space, multivariate=arm.multivariate)
 
 
 def plan(seeds: int) -> list[Job]:
     """Every search of the page, what matters most first.
 
-    Unfused with twice the seeds: two halves make the floor. Where only the cost model differs half of the seeds, of
-    the smaller spaces a quarter.
+    Unfused with twice the seeds: two halves make the floor. The smaller spaces with a quarter of the seeds.
     """
-    first, second, half, quarter = range(seeds), range(seeds, 2 * seeds), range(-(-seeds // 2)), range(-(-seeds // 4))
+    first, second, quarter = range(seeds), range(seeds, 2 * seeds), range(-(-seeds // 4))
     wanted: list[tuple[Arm, int, Iterable[int]]] = []
     for space, cost in SETTINGS:
         unfused = replace(UNFUSED, space=space, cost=cost)
         eight = replace(unfused, slots=8)
-        numbers = first if cost == "compute-bound" else half
-        wanted += [(unfused, 128, numbers), *((replace(eight, policy=policy), 128, numbers) for policy in POLICIES)]
+        wanted += [(unfused, 128, first), *((replace(eight, policy=policy), 128, first) for policy in POLICIES)]
         if cost == "compute-bound":  # where it is compared what is tried
             wanted.append((unfused, 128, second))
         if space == "vae":
-            wanted += [(replace(unfused, policy=policy, slots=16), 128, numbers) for policy in POLICIES]
-            wanted += [(replace(eight, ahead=8), 128, numbers), (replace(eight, policy="fix", trials=16), 128, numbers)]
+            wanted += [(replace(unfused, policy=policy, slots=16), 128, first) for policy in POLICIES]
+            wanted += [(replace(eight, ahead=8), 128, first), (replace(eight, policy="fix", trials=16), 128, first)]
     free = replace(UNFUSED, slots=8)
     wanted += [(alone_like(replace(free, slots=slots)), 128, second) for slots in (8, 16)]
     wanted += [(replace(UNFUSED, policy=policy, slots=4), 128, first) for policy in POLICIES]
@@ -82,10 +81,15 @@ def plan(seeds: int) -> list[Job]:
         for cost in COSTS
         for slots in (1, 8)
     ]
+    for cost in COSTS:
+        apart = replace(UNFUSED, cost=cost, multivariate=False)
+        wanted += [(replace(apart, slots=slots), 128, first) for slots in (1, 8, 16)]
+        if cost == "compute-bound":
+            wanted += [(apart, 128, second), (alone_like(replace(apart, slots=8)), 128, second)]
     wanted += [(replace(free, slots=32), 64, first)]
     largest = (UNFUSED, *(replace(free, policy=policy) for policy in POLICIES))
-    wanted += [(arm, 256, [seed]) for seed in half for arm in largest]
-    wanted += [(replace(free, trials=FOREVER), 128, half), (replace(UNFUSED, policy="fix"), 128, half)]
+    wanted += [(arm, 256, [seed]) for seed in first for arm in largest]
+    wanted += [(replace(free, trials=FOREVER), 128, first), (replace(UNFUSED, policy="fix"), 128, first)]
     return list(dict.fromkeys(Job(arm, budget, seed) for arm, budget, numbers in wanted for seed in numbers))
 
 
@@ -247,38 +251,38 @@ def budget_row(arm: Arm, results: Results) -> list[str]:
     return [label(arm), *cells]
 
 
-def arms_of(results: Results, space: str, cost: str, budget: int) -> list[Arm]:
-    found = [arm for arm, size in results if (arm.space, arm.cost, size) == (space, cost, budget)]
+def arms_of(results: Results, unfused: Arm, budget: int) -> list[Arm]:
+    """The arms that are compared with this one."""
+    found = [arm for arm, size in results if size == budget and unfused_like(arm) == unfused]
     return sorted(found, key=lambda arm: (arm != unfused_like(arm), arm.groups, arm.slots, arm.policy != "free"))
 
 
 def report(results: Results) -> Iterator[str]:
     """The page's tables, as markdown lines."""
-    for budget in (128, 256):
-        for space, cost in SETTINGS:
-            arms = arms_of(results, space, cost, budget)
-            if not arms:
-                continue
-            yield f"### {space}, {cost}, {budget} trials\n"
-            yield from table(SPEED, [speed_row(arm, budget, results) for arm in arms if arm.groups == GROUPS])
-            if cost != "compute-bound" or budget != 128:
-                continue
+    for budget, (space, cost), multivariate in itertools.product((128, 256), SETTINGS, (True, False)):
+        unfused = replace(UNFUSED, space=space, cost=cost, multivariate=multivariate)
+        arms = arms_of(results, unfused, budget)
+        if not arms:
+            continue
+        yield f"### {space}, {cost}, {budget} trials{'' if multivariate else ', TPE with multivariate=False'}\n"
+        yield from table(SPEED, [speed_row(arm, budget, results) for arm in arms if arm.groups == GROUPS])
+        if cost == "compute-bound" and budget == 128:
             yield from table(SPREAD, [spread_row(arm, budget, results) for arm in arms])
-            yield from floor_line(space, cost, budget, results)
+            yield from floor_line(unfused, budget, results)
     yield "### Best value by budget: vae, compute-bound\n"
-    arms = arms_of(results, "vae", "compute-bound", 64)
+    arms = arms_of(results, UNFUSED, 64)
     yield from table(("arm", *(f"{size} trials" for size in BUDGETS)), [budget_row(arm, results) for arm in arms])
     yield "### Width and a budget of 64 trials: vae, compute-bound\n"
     shown = [arm for arm in arms if arm.policy == "free" and not arm.ahead and not arm.trials and arm.groups == GROUPS]
     yield from table(SPEED, [speed_row(arm, 64, results) for arm in shown])
     yield from table(SPREAD, [spread_row(arm, 64, results) for arm in shown])
-    yield from floor_line("vae", "compute-bound", 64, results)
+    yield from floor_line(UNFUSED, 64, results)
     yield "### How many stacks a space may need: free, W = 8, 128 trials\n"
     yield from table(("space", "stacks", "cost", *SPEED[1:], "unfused: best after all trials"), by_space(results))
 
 
-def floor_line(space: str, cost: str, budget: int, results: Results) -> Iterator[str]:
-    searches = list(results[replace(UNFUSED, space=space, cost=cost), budget].values())
+def floor_line(unfused: Arm, budget: int, results: Results) -> Iterator[str]:
+    searches = list(results[unfused, budget].values())
     bounds = [floor(searches, names) for names in (STRUCTURAL, *((name,) for name in STRUCTURAL))]
     told = ", ".join(f"{mean:.2f} ({high:.2f})" for mean, high in bounds)
     yield f"Floor, unfused against unfused, mean (95th percentile): {told}.\n"

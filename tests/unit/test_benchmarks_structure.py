@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -75,6 +76,15 @@ def test_one_slot_in_one_group_asks_what_a_plain_loop_over_optuna_asks() -> None
                 break
     for policy in ("free", "bin"):
         assert simulate(arm(policy, slots=1, groups=1), seed=seed, budget=budget).params == asked
+
+
+def test_tpe_models_parameters_apart_where_the_arm_says_so() -> None:
+    jointly, apart = (
+        simulate(replace(arm(slots=1, groups=1), multivariate=together), seed=3, budget=20)
+        for together in (True, False)
+    )
+    assert jointly.params[:10] == apart.params[:10]  # the default, and nine at random
+    assert jointly.params != apart.params
 
 
 def test_fix_keeps_the_structure_of_a_groups_first_trial_for_its_life_and_no_other_policy_does() -> None:
