@@ -121,6 +121,32 @@ def test_one_left_in_a_stack_is_taken_out_of_it() -> None:
     assert sizes(company) == [2]
 
 
+def test_a_stack_is_made_when_as_many_as_pay_have_met_and_dissolves_when_fewer_are_left() -> None:
+    members = [make(seed, batch_size=(16, 16, 11, 5)[seed]) for seed in range(4)]
+    company = Company(lambda trainer: 4, fewest=lambda trainer: 3)
+    for member, expected in zip(members, ([], [], [3], [4]), strict=True):
+        company.join(member)
+        assert sizes(company) == expected
+    ready = [turn.trainer for turn in company.advance()]
+    assert ready == members[:2]
+    for trained in ready:
+        trained.advance()
+    company.leave(members[0])
+    assert sizes(company) == [3]
+    company.leave(members[1])
+    # Two are left, in the middle of their epochs: they go on to the ends of these, and then by themselves.
+    assert sizes(company) == [2]
+    go_on(company, [members[2]], until=2)
+    company.join(members[2])
+    go_on(company, members[2:])
+    assert sizes(company) == []
+    for seed in (2, 3):
+        same = make(seed, batch_size=(16, 16, 11, 5)[seed])
+        for _ in range(EPOCHS):
+            same.advance()
+        assert apart(weights(members[seed]), weights(same)) < 1e-4
+
+
 def test_trainings_that_cannot_be_stacked_take_their_turns_beside_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
     def steps(params: Any, seed: int, budget: int) -> Iterator[dict[str, float]]:
         for epoch in range(budget):
@@ -229,13 +255,16 @@ def alone(member: int) -> list[dict[str, torch.Tensor]]:
     return _ALONE[member]
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(st.data(), st.integers(1, 4), st.booleans())
-def test_whoever_joins_and_leaves_when_each_member_is_as_alone(data: st.DataObject, width: int, at_once: bool) -> None:
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.data(), st.integers(1, 4), st.integers(2, 3), st.booleans())
+def test_whoever_joins_and_leaves_when_each_member_is_as_alone(
+    data: st.DataObject, width: int, fewest: int, at_once: bool
+) -> None:
     torch.set_default_dtype(torch.float64)
     before, company_module.Stack = company_module.Stack, AtOnce if at_once else Stack  # type: ignore[misc]
     try:
-        company, inside, outside = Company(lambda trainer: width), dict[int, Training](), dict[int, Training]()
+        company = Company(lambda trainer: width, fewest=lambda trainer: fewest)
+        inside, outside = dict[int, Training](), dict[int, Training]()
         for _ in range(data.draw(st.integers(4, 14))):
             member = data.draw(st.integers(0, len(POOL) - 1))
             if member in inside and data.draw(st.booleans()):
