@@ -159,16 +159,12 @@ class Widths:
         return [space_of(self._study).random(generator) for _ in range(DRAWS)]
 
     def _learn(self, fits: Sequence[Mapping[str, Any]]) -> set[str]:
-        from trainables.training.widths import Fit
+        import torch
 
-        here = _device_name(self._device)
+        from trainables.training.widths import Fit, device_name
+
+        here = device_name(torch.device(self._device))
         before = self._known.keys()
         self._num_known = len(fits)
         self._known = {fit["structure"]: Fit.from_json(fit) for fit in fits if fit["device"] == here}
         return self._known.keys() - before
-
-
-def _device_name(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device == "cuda" else "cpu"

@@ -148,3 +148,35 @@ def test_a_fit_goes_through_json() -> None:
     assert set(values) == {field.name for field in dataclasses.fields(Fit)}
     assert values["seconds"] == {"1": 0.5, "4": 0.1}
     assert Fit.from_json(values) == written
+
+
+def test_alone_is_the_mean_of_the_kinds_that_share_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = machine(monkeypatch, {4: 1.5})
+    cost = {64: 2.0, 32: 1.0}
+
+    def alone(trainings: list[Training], steps: int) -> None:
+        here.now += sum(cost[each.batch_size] for each in trainings) * steps
+
+    monkeypatch.setattr(widths, "_alone", alone)
+    found = fit(lambda number: training("vae", {"batch_size": (64, 32)[number % 2]}), limit=4, seconds=1e6, kinds=2)
+    assert found.seconds == pytest.approx({1: 1.5, 4: 1.5})
+    assert found.width == 1, "as fast as the mean of both is no gain, though the larger batch would gain alone"
+
+
+def test_the_fewest_members_are_those_with_which_a_stack_was_faster() -> None:
+    def fewest(**seconds: float) -> int:
+        costs = {int(width.removeprefix("w")): cost for width, cost in seconds.items()}
+        return Fit(structure="", device="", seconds=costs, memory={}, width=16, spent=0.0).fewest
+
+    assert fewest(w1=1.0, w4=1.1, w8=0.98, w16=0.5) == 16
+    assert fewest(w1=1.0, w4=0.9, w16=0.5) == 4
+
+
+def test_memory_that_ends_in_the_comparison_leaves_the_figures_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, {1: 1.0, 4: 0.5})
+
+    def full(self: Any, one: Any, other: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(widths._Watch, "side_by_side", full)
+    assert fit(make, limit=4, seconds=1e6).width == 4

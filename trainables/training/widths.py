@@ -5,6 +5,7 @@ Floor: the stack. A width is worth taking only where it is measured to be faster
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -100,11 +101,12 @@ def fit(make: Callable[[int], Training], *, limit: int, seconds: float, kinds: i
         best_width = _best(found)
         if best_width > 1:
             # Figures that lie some time apart may differ by what else the machine did: side by side decides.
-            together, apart = watch.side_by_side(_stacked(trainings[:best_width]), alone)
-            found[best_width], found[1] = together / best_width, apart / kinds
+            with contextlib.suppress(torch.OutOfMemoryError):
+                together, apart = watch.side_by_side(_stacked(trainings[:best_width]), alone)
+                found[best_width], found[1] = together / best_width, apart / kinds
     return Fit(
         structure=first.structure or "",
-        device=_name(first.device),
+        device=device_name(first.device),
         seconds=found,
         memory=memory,
         width=_best(found),
@@ -198,5 +200,6 @@ def _stacked(trainings: Sequence[Training]) -> Callable[[int], None]:
     return stack.rehearse
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What the figures of a device are kept under."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
