@@ -27,9 +27,9 @@ from hpo.study import Study
 
 ASK_WAIT_SECONDS = 1.0  # how long a group that trains nothing waits for the sampler before it is told to call again
 AHEAD_SHARE = 4  # one in so many slots has a trial asked ahead: rungs free several at once, and a queue ages
-IN_FLIGHT_SHARE = (
-    4  # `fuse: auto` has at most one in so many trials of the budget in flight: a sampler learns from ends
-)
+# `fuse: auto` has at most one in so many trials of the budget in flight, since a sampler learns from ends only; see
+# docs/decisions/2026-11-22-structure-in-a-group.md.
+IN_FLIGHT_SHARE = 8
 
 _DRAIN = {"free": [], "place": [], "over": True, "drain": True, "fits": 0}
 

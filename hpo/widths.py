@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from hpo.messages import Params
 from hpo.parts import space_of, trainer_of
+from hpo.plugins import load
 from hpo.study import Study
 from trainables.training.loop import Trainer
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FIT_SECONDS = 1.5  # what measuring one structure may take
 DRAWS = 16  # of the space, to see whether it searches the batch size
+GROUPS = 16  # of random trials, to see how often trials of one structure meet
 FIT_SHARE = 0.02  # of a group's time, for structures other than that of the default configuration
 MOST_SLOTS = {"cpu": 64, "cuda": 256}
 
@@ -114,7 +116,29 @@ class Widths:
             return most
         if structure not in self._known:
             self._measure(structure, default)
-        return min(most, self._known[structure].width) if structure in self._known else 1
+        if structure not in self._known:
+            return 1
+        found = self._known[structure]
+        slots = min(most, found.width)
+        return slots if self._meet_often(slots, fewest=min(found.fewest, slots)) else 1
+
+    def _meet_often(self, slots: int, *, fewest: int) -> bool:
+        """Whether most trials of the space would find as many of their structure in the group as a stack needs.
+
+        Else more slots would gain little, and a sampler learns less from trials that are all in flight.
+        """
+        from trainables.training.alone import largest_batch
+
+        family = load("models", self._study.model)
+        alike = 0
+        draws = self._draws(GROUPS * slots)
+        for begin in range(0, len(draws), slots):
+            keys = Counter(
+                (largest_batch(int(params["batch_size"])), *(params.get(name) for name in family.structural))
+                for params in draws[begin : begin + slots]
+            )
+            alike += sum(count for count in keys.values() if count >= fewest)
+        return alike > GROUPS * slots / 2
 
     def _measure(self, structure: str, params: Params) -> set[str]:
         from trainables.training.widths import fit
@@ -144,7 +168,7 @@ class Widths:
         Small batches gain least there, since a stack pays for the largest; so a width must pay for both together.
         """
         size = params.get("batch_size")
-        searched = len({str(draw.get("batch_size")) for draw in self._draws()}) > 1
+        searched = len({str(draw.get("batch_size")) for draw in self._draws(DRAWS)}) > 1
         if not isinstance(size, int) or not searched:
             return [params]
         others = [{**params, "batch_size": other} for other in (2 * size, size // 2) if other > 0]
@@ -154,9 +178,9 @@ class Widths:
     def _structure(self, params: Params) -> str | None:
         return trainer_of(self._study, params, seed=0, device=self._device).structure
 
-    def _draws(self) -> list[Params]:
-        generator = random.Random(0)
-        return [space_of(self._study).random(generator) for _ in range(DRAWS)]
+    def _draws(self, count: int) -> list[Params]:
+        generator, space = random.Random(0), space_of(self._study)
+        return [space.random(generator) for _ in range(count)]
 
     def _learn(self, fits: Sequence[Mapping[str, Any]]) -> set[str]:
         import torch

@@ -75,7 +75,7 @@ class Training:
             for name in model_class.players
         ]
         read.check_all_read()
-        self.largest_batch = BATCH_FACTOR ** math.ceil(math.log(self.batch_size, BATCH_FACTOR) - 1e-9)
+        self.largest_batch = largest_batch(self.batch_size)
         self.structure = self._structure(read)
         self._order, self._noise = Order(len(data.train), seed=seed), stream(seed, "noise", device=self.device)
         self._sensors = Sensors()
@@ -288,3 +288,8 @@ class Training:
             cause=death.cause,
             constraints=constraints(death.constraint, left=left),
         )
+
+
+def largest_batch(size: int) -> int:
+    """The largest batch that shares a stack with one of this size: the next power of `BATCH_FACTOR`."""
+    return int(BATCH_FACTOR ** math.ceil(math.log(size, BATCH_FACTOR) - 1e-9))
