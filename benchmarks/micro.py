@@ -136,7 +136,7 @@ class MicroStack(Stack):
         total_P.zero_()
         player.move(seat.step, progress=seat.progress(seat.step))
         if seat.step + player.pace >= seat.epoch.last:
-            seat.norms[stacked.name] = player.optimizer.gradient_norm()
+            stacked.norm_K[row] = player.optimizer.gradient_norm()
         mark.rows = 0
         later = [other.place for other in self._players[place + 1 :] if seat.player(other).moves(seat.step)]
         if later:

@@ -30,7 +30,7 @@ from hpo.wire import ServerHandle
 from trainables.training.loop import Trainer, constraints, generates, share_left
 
 if TYPE_CHECKING:
-    from trainables.training.company import Turn
+    from trainables.training.company import StackFailed, Turn
 
 NEWS_SECONDS = 2.0  # a group trains at most so long before the server hears of it
 HUNGRY_SECONDS = 0.2  # the same while it has a slot to fill and others that train
@@ -56,6 +56,19 @@ class _Member:
     saved: int = 0
     saved_at: float = dataclasses.field(default_factory=time.monotonic)
     ended: bool = False
+
+
+@dataclasses.dataclass
+class _Failed:
+    """What is kept of a `StackFailed`: the exception holds the frames in which it was raised, with their tensors."""
+
+    members: list[Trainer]
+    rows: int
+    memory: bool
+
+    @classmethod
+    def of(cls, error: StackFailed) -> _Failed:
+        return cls(members=error.members, rows=error.rows, memory=error.memory)
 
 
 class Crew:
@@ -132,10 +145,21 @@ class Crew:
             member.saved = trainer.step
             if company is not None:
                 self._widths.part(trainer, failed=company)
-            self._company.join(trainer)
-            member.joined = True
         except (Exception, SystemExit) as error:
             self._lose(member, error)
+            return
+        self._join(member, trainer)
+
+    def _join(self, member: _Member, trainer: Trainer) -> None:
+        from trainables.training.company import StackFailed
+
+        try:
+            self._company.join(trainer)
+            member.joined = True
+            return
+        except StackFailed as error:
+            failed = _Failed.of(error)
+        self._mend(failed)
 
     def _join_again(self, structures: set[str]) -> None:
         """The width of these is known now: who trained by itself may find company."""
@@ -143,7 +167,8 @@ class Crew:
             trainer = member.trainer
             if trainer is not None and member.joined and trainer.structure in structures:
                 self._company.leave(trainer)
-                self._company.join(trainer)
+                member.joined = False
+                self._join(member, trainer)
 
     def _train(self) -> None:
         """Train until the server must hear: of a decision, an end, a due checkpoint, a free slot, or just of us."""
@@ -161,28 +186,27 @@ class Crew:
         try:
             return self._company.advance()
         except StackFailed as error:
-            failed, memory = error.members, error.memory
-        # Only here: what was raised holds the frames in which it was, and with them the tensors.
-        self._mend(failed, memory=memory)
+            failed = _Failed.of(error)
+        self._mend(failed)
         return []
 
-    def _mend(self, failed: list[Trainer], *, memory: bool) -> None:
+    def _mend(self, failed: _Failed) -> None:
         """Build the members of a stack that failed again, to go on in company half as large.
 
         At width 1 one that is at fault fails by itself. Where memory ran out, the whole structure is to blame.
         """
-        count = len(failed)
-        if memory and failed[0].structure is not None:
-            self._widths.narrow(failed[0].structure, failed=count)
-        members = [member for member in self._members() if any(member.trainer is trainer for trainer in failed)]
-        failed.clear()
+        count, structure = len(failed.members), failed.members[0].structure
+        if failed.memory and structure is not None:
+            self._widths.narrow(structure, failed=failed.rows)
+        members = [member for member in self._members() if any(member.trainer is other for other in failed.members)]
+        failed.members.clear()
         for member in members:
             member.trainer, member.joined = None, False
-        if memory:
+        if failed.memory:
             free_memory()
         for member in members:
             checkpoint = str(self._home.checkpoint(member.placement.trial)) if member.saved else None
-            self._begin(member, checkpoint, company=None if memory else count)
+            self._begin(member, checkpoint, company=None if failed.memory else count)
 
     def _close(self, turn: Turn) -> None:
         """Close the epoch of one member and note what is to be told."""
@@ -305,8 +329,9 @@ class Crew:
         self._seat([Placement.from_json(value) for value in reply["place"]])
         self._told = time.monotonic()
         if self._leaving:
-            self.over = (not self._members() and self._fault == fault) or self._told > self._give_up
-        elif not self._members() and (reply["over"] or not self._appetite()):
+            settled = not self._members() and not self._news and self._fault == fault
+            self.over = settled or self._told > self._give_up
+        elif not self._members() and not self._news and (reply["over"] or not self._appetite()):
             self.over = True
 
     def _rests(self, member: _Member) -> bool:

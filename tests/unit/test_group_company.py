@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from crews import crew, finish, serve
 from rich.console import Console
 
@@ -228,6 +229,24 @@ def test_a_stack_that_does_not_fit_is_halved_until_it_does(home: Home, stacked: 
     assert stacked == {8, 4, 2}
     assert {start.group for start in starts(home)} == {"g0"}, "the group goes on"
     assert [row.tries for row in rows] == [0] * 8
+
+
+def test_a_stack_for_which_there_is_no_room_is_halved_too(
+    home: Home, stacked: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = Stack.add
+
+    def full(self: Stack, training: Any) -> None:
+        if len(self) == 3:
+            raise torch.OutOfMemoryError
+        added(self, training)
+
+    monkeypatch.setattr(Stack, "add", full)
+    server = serve(vae(), home)
+    finish(server)
+    assert server.status()["done"] == 8, "nobody dies of it"
+    server.close()
+    assert max(stacked) == 2
 
 
 def test_a_stack_that_raises_is_halved_until_the_guilty_trial_is_alone(home: Home) -> None:

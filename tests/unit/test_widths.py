@@ -168,17 +168,38 @@ def test_alone_is_the_mean_of_the_kinds_that_share_a_stack(monkeypatch: pytest.M
 def test_the_fewest_members_are_those_with_which_a_stack_was_faster() -> None:
     def fewest(**seconds: float) -> int:
         costs = {int(width.removeprefix("w")): cost for width, cost in seconds.items()}
-        return Fit(structure="", device="", seconds=costs, memory={}, width=16, spent=0.0).fewest
+        return Fit(structure="", device=device, seconds=costs, memory={}, width=16, spent=0.0).fewest
 
+    device = "cpu"
     assert fewest(w1=1.0, w4=1.1, w8=0.98, w16=0.5) == 16
     assert fewest(w1=1.0, w4=0.9, w16=0.5) == 4
+    device = "a GPU, which computes all 16 rows whoever sits in them"
+    assert fewest(w1=0.97, w4=0.5, w16=0.5) == 9
 
 
-def test_memory_that_ends_in_the_comparison_leaves_the_figures_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, {1: 1.0, 4: 0.5})
+def test_a_width_for_which_memory_ends_in_the_comparison_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, {1: 1.0, 4: 0.9, 8: 0.5})
+    side_by_side = widths._Watch.side_by_side
+    full = [True]
 
-    def full(self: Any, one: Any, other: Any) -> None:
-        raise torch.OutOfMemoryError
+    def compare(self: Any, one: Any, other: Any) -> tuple[float, float]:
+        if full:
+            full.clear()
+            raise torch.OutOfMemoryError
+        return side_by_side(self, one, other)
 
-    monkeypatch.setattr(widths._Watch, "side_by_side", full)
-    assert fit(make, limit=4, seconds=1e6).width == 4
+    monkeypatch.setattr(widths._Watch, "side_by_side", compare)
+    assert fit(make, limit=8, seconds=1e6).width == 4
+
+
+def test_no_width_is_taken_that_was_not_compared_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = machine(monkeypatch, {1: 10.0, 4: 8.0, 8: 6.0})
+    run = here.run
+
+    def settling(width: int, steps: int) -> None:
+        run(width, steps)
+        if width == 8:  # from here on the machine is quiet, and all of them cost the same
+            here.costs.update({1: 5.0, 4: 5.0, 8: 5.0})
+
+    here.run = settling  # type: ignore[method-assign]
+    assert fit(make, limit=8, seconds=1e6).width == 1

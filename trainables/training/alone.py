@@ -246,7 +246,9 @@ class Training:
             for player in averaged:
                 assert player.average is not None
                 player.flat.values.copy_(player.average)
-            yield
+            # In full float32 whatever the training's precision is, so that measurements compare.
+            with products(self.device, "float32"):
+                yield
         finally:
             for player, values in zip(averaged, live, strict=True):
                 player.flat.values.copy_(values)

@@ -7,12 +7,15 @@ launch. What differs from step to step lies in tensors that stay where they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 # Steps that are made as written before one is captured: libraries set themselves up in their first calls.
 WARM_UP = 3
+# Captured steps that are kept: what members use changes as they come and go, and each combination is its own step.
+MOST_GRAPHS = 32
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -25,13 +28,16 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 class Captured:
     """Runs a step, captured after some calls where the device is a GPU.
 
-    A step must do the same with the same tensors each time it is called under the same key.
+    A step must do the same with the same tensors, at the same addresses, each time it is called under the same key.
+    What it allocates while it is captured must not outlive it, since all captured steps share that memory.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._calls: dict[Hashable, int] = {}
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
+        self._pool: Any = None
+        self._aside: torch.cuda.Stream | None = None
 
     def run(self, key: Hashable, step: Callable[[], None]) -> None:
         """Make the step."""
@@ -44,24 +50,25 @@ class Captured:
             return
         calls = self._calls[key] = self._calls.get(key, 0) + 1
         if calls <= WARM_UP:
-            self._aside(step)
+            self._warm_up(step)
             return
+        if len(self._graphs) == MOST_GRAPHS:
+            self._graphs.clear()
+            self._calls.clear()
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # Capturing records and computes nothing, so the step itself is the first replay.
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self._pool):
             step()
         self._graphs[key] = graph
         graph.replay()
 
-    def forget(self) -> None:
-        """Let go of all captured steps: the tensors they use are no longer used."""
-        self._graphs.clear()
-        self._calls.clear()
-
-    def _aside(self, step: Callable[[], None]) -> None:
-        """On a stream of its own, as a step that is to be captured must be warmed up."""
-        aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(aside):
+    def _warm_up(self, step: Callable[[], None]) -> None:
+        """Make the step on a stream of its own, as one that is to be captured must be warmed up."""
+        if self._aside is None:
+            self._aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        self._aside.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._aside):
             step()
-        torch.cuda.current_stream(self._device).wait_stream(aside)
+        torch.cuda.current_stream(self._device).wait_stream(self._aside)

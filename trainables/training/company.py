@@ -25,15 +25,24 @@ class Turn:
 
 
 class StackFailed(RuntimeError):
-    """A fused step raised: nobody knows for which member, and each lost the epoch it was in.
+    """A stack could not be made, or a fused step raised: nobody knows for which member, and each lost its epoch.
 
-    They have left the company, and must be built again from their checkpoints. memory: the device's was too small.
+    They have left the company, and must be built again from their checkpoints. rows: how many were computed at once.
+    memory: the device's was too small.
     """
 
-    def __init__(self, members: list[Trainer], error: BaseException) -> None:
+    def __init__(self, members: list[Trainer], error: BaseException, *, rows: int) -> None:
         super().__init__(f"a stack of {len(members)} failed: {type(error).__name__}: {error}")
-        self.members = members
+        self.members, self.rows = members, rows
         self.memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+@dataclass(eq=False)
+class _Unit:
+    """A stack, or a training by itself. turns: epochs that each of its trainings was given, on the average."""
+
+    work: Stack | Trainer
+    turns: float
 
 
 class Company:
@@ -46,95 +55,123 @@ class Company:
 
     def __init__(self, width: Callable[[Trainer], int], *, fewest: Callable[[Trainer], int] = lambda _: 2) -> None:
         self._width, self._fewest = width, fewest
-        self._units: list[Stack | Trainer] = []
-        self._next = 0
+        self._units: list[_Unit] = []
 
     def join(self, trainer: Trainer) -> None:
-        """Take in a training that stands at the start or the end of an epoch."""
-        if isinstance(trainer, Training) and self._stacked(trainer):
-            return
-        self._units.append(trainer)
+        """Take in a training that stands at the start or the end of an epoch. Raises `StackFailed`."""
+        if not (isinstance(trainer, Training) and self._stacked(trainer)):
+            self._units.append(_Unit(trainer, self._least()))
 
     def leave(self, trainer: Trainer) -> None:
         """Let a training go; its tensors are its own again. An epoch that it stands in the middle of is lost."""
-        stack = self._stack_of(trainer)
-        if stack is None:
-            self._drop(trainer)
-            return
-        assert isinstance(trainer, Training)
-        stack.remove(trainer)
-        if not len(stack):
-            self._drop(stack)
+        unit = self._unit_of(trainer)
+        if isinstance(unit.work, Stack):
+            assert isinstance(trainer, Training)
+            unit.work.remove(trainer)
+            if len(unit.work):
+                return
+        self._units.remove(unit)
 
     def at_rest(self, trainer: Trainer) -> bool:
         """Whether this training stands at the end of an epoch, or at its start, so that it can be saved."""
-        stack = self._stack_of(trainer)
-        return stack is None or (isinstance(trainer, Training) and stack.at_rest(trainer))
+        work = self._unit_of(trainer).work
+        return not isinstance(work, Stack) or (isinstance(trainer, Training) and work.at_rest(trainer))
 
     def stacks(self) -> list[tuple[str, int]]:
         """The structure of each stack and its number of members."""
-        return [(unit.structure, len(unit)) for unit in self._units if isinstance(unit, Stack)]
+        return [(unit.work.structure, len(unit.work)) for unit in self._units if isinstance(unit.work, Stack)]
 
     def advance(self) -> list[Turn]:
-        """Train the next in turn until at least one has an epoch ready; call `advance` of each that is returned.
+        """Train those who had the fewest turns until at least one has an epoch ready; call `advance` of each returned.
 
         A training by itself is ready at once, and its own `advance` trains. Raises `StackFailed`.
         """
         if not self._units:
             return []
-        self._next %= len(self._units)
-        unit = self._units[self._next]
-        if isinstance(unit, Stack) and len(unit) < self._fewest(unit.members[0]):
+        unit = min(self._units, key=lambda unit: unit.turns)
+        if isinstance(unit.work, Stack) and len(unit.work) < self._needed(unit.work.members[0]):
             unit = self._thin_out(unit)
-        self._next += 1
-        if not isinstance(unit, Stack):
-            return [Turn(unit, 0.0)]
+        work = unit.work
+        if not isinstance(work, Stack):
+            unit.turns += 1
+            return [Turn(work, 0.0)]
         try:
-            return [Turn(member, unit.seconds(member)) for member in unit.advance()]
+            ready = work.advance()
         except (Exception, SystemExit) as error:
-            members: list[Trainer] = [*unit.members]
-            self._drop(unit)
-            raise StackFailed(members, error) from error
+            self._units.remove(unit)
+            raise StackFailed([*work.members], error, rows=work.rows) from error
+        unit.turns += len(ready) / len(work)
+        return [Turn(member, work.seconds(member)) for member in ready]
+
+    def _least(self) -> float:
+        """The turns that a newcomer is taken to have had."""
+        return min((unit.turns for unit in self._units), default=0.0)
+
+    def _needed(self, training: Training) -> int:
+        """How many members make a stack."""
+        return max(2, min(self._fewest(training), self._width(training)))
 
     def _stacked(self, training: Training) -> bool:
-        """Whether it found a stack with room, or another training by itself to make one with."""
+        """Whether it found company: a stack with room, or enough trainings by themselves to make one with."""
         if training.structure is None:
             return False
-        alike = [unit for unit in self._units if unit.structure == training.structure]
+        alike = [unit for unit in self._units if unit.work.structure == training.structure]
         if not alike or (width := self._width(training)) < 2:
             return False
+        single = [unit for unit in alike if isinstance(unit.work, Training) and self._width(unit.work) > 1]
         for unit in alike:
-            if isinstance(unit, Stack) and len(unit) < min(width, unit.width):
-                unit.add(training)
-                return True
-        single = [unit for unit in alike if isinstance(unit, Training)]
-        if len(single) + 1 < min(self._fewest(training), width):
+            stack = unit.work
+            if isinstance(stack, Stack):
+                room = min(width, stack.width, *map(self._width, stack.members)) - len(stack)
+                if room > 0:
+                    self._fill(stack, [training, *self._taken(single[: room - 1])])
+                    return True
+        if len(single) + 1 < self._needed(training):
             return False
-        stack = Stack(training, width=width)
-        for member in single[: width - 1]:
-            stack.add(member)
-            self._drop(member)
-        stack.add(training)
-        self._units.append(stack)
+        chosen = self._taken(single[: width - 1])
+        width = min(width, *map(self._width, chosen))
+        for left in chosen[width - 1 :]:
+            self._units.append(_Unit(left, self._least()))
+        members = [*chosen[: width - 1], training]
+        turns = self._least()
+        try:
+            stack = Stack(training, width=width)
+        except (Exception, SystemExit) as error:
+            raise StackFailed([*members], error, rows=width) from error
+        self._units.append(_Unit(stack, turns))
+        self._fill(stack, members)
         return True
 
-    def _thin_out(self, stack: Stack) -> Stack | Trainer:
+    def _taken(self, single: list[_Unit]) -> list[Training]:
+        """These trainings, which are no longer by themselves."""
+        for unit in single:
+            self._units.remove(unit)
+        return [unit.work for unit in single if isinstance(unit.work, Training)]
+
+    def _fill(self, stack: Stack, members: list[Training]) -> None:
+        """Add them all, or dissolve the stack."""
+        try:
+            for member in members:
+                stack.add(member)
+        except (Exception, SystemExit) as error:
+            self._units = [unit for unit in self._units if unit.work is not stack]
+            known = stack.members
+            lost = [*known, *(member for member in members if not any(member is other for other in known))]
+            raise StackFailed([*lost], error, rows=max(stack.rows, len(lost))) from error
+
+    def _thin_out(self, unit: _Unit) -> _Unit:
         """Let the members of a stack that is too small go on by themselves where they are at rest; return the next."""
-        place = self._units.index(stack)
+        stack, place = unit.work, self._units.index(unit)
+        assert isinstance(stack, Stack)
         free = [member for member in stack.members if stack.at_rest(member)]
         for member in free:
             stack.remove(member)
-        self._units[place : place + (not len(stack))] = free
+        self._units[place : place + (not len(stack))] = [_Unit(member, unit.turns) for member in free]
         return self._units[place]
 
-    def _stack_of(self, trainer: Trainer) -> Stack | None:
+    def _unit_of(self, trainer: Trainer) -> _Unit:
         for unit in self._units:
-            if isinstance(unit, Stack) and any(member is trainer for member in unit.members):
+            work = unit.work
+            if work is trainer or (isinstance(work, Stack) and any(member is trainer for member in work.members)):
                 return unit
-        return None
-
-    def _drop(self, unit: Stack | Trainer) -> None:
-        place = next(place for place, known in enumerate(self._units) if known is unit)
-        del self._units[place]
-        if place < self._next:
-            self._next -= 1
+        raise ValueError("a training leaves the company that it joined, and this one is not in it")

@@ -35,7 +35,6 @@ class _Seat:
     chunk: Chunk | None = None
     place: int = 0
     step: int = 0
-    norms: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
     def player(self, stacked: StackedPlayer) -> Player:
@@ -65,7 +64,6 @@ class Stack:
         self.structure, self.width = first.structure, width
         self._data, self._device, self._precision = first.data, first.device, first.precision
         self._at_once = self._device.type == "cuda" if at_once is None else at_once
-        self._batch = first.largest_batch
         self._family = type(first.model)
         template = copy.deepcopy(as_module(first.model)).requires_grad_(False)
         self._players = [
@@ -73,7 +71,7 @@ class Stack:
             for place, player in enumerate(first.players)
         ]
         self._dtype = self._players[0].values.dtype
-        self._draws = Draws(width, rows=max(DRAW_ROWS, self._batch), device=self._device)
+        self._draws = Draws(width, rows=max(DRAW_ROWS, first.largest_batch), device=self._device)
         self._seats: dict[int, _Seat] = {}
         self._captured = Captured(self._device)
         self._inputs = _Inputs(self._device)
@@ -84,6 +82,11 @@ class Stack:
     @property
     def members(self) -> list[Training]:
         return [seat.training for _, seat in sorted(self._seats.items())]
+
+    @property
+    def rows(self) -> int:
+        """How many rows a step computes."""
+        return self.width if self._at_once else len(self)
 
     def add(self, training: Training) -> None:
         """Take in a training that stands at the start or the end of an epoch."""
@@ -130,22 +133,23 @@ class Stack:
         self._begin()
         with products(self._device, self._precision):
             self._run(min(seat.left() for seat in self._seats.values()))
-        ready = [(row, seat) for row, seat in sorted(self._seats.items()) if seat.left() == 0]
-        for row, seat in ready:
-            seat.training.trained(self._logs(row, seat))
-            seat.epoch = None
+        ready = {row: seat for row, seat in sorted(self._seats.items()) if seat.left() == 0}
+        for row, logs in self._logs(ready).items():
+            ready[row].training.trained(logs)
+            ready[row].epoch = None
         share = (time.perf_counter() - began) / len(self)
         for seat in self._seats.values():
             seat.seconds += share
-        return [seat.training for _, seat in ready]
+        return [seat.training for seat in ready.values()]
 
     def rehearse(self, steps: int) -> None:
         """Make so many steps, at ends of epochs straight on into the next; only to be timed."""
         with products(self._device, self._precision):
             while steps > 0:
-                for seat in self._seats.values():
-                    if seat.epoch is not None and seat.left() == 0:
-                        seat.epoch = None
+                ready = {row: seat for row, seat in self._seats.items() if seat.epoch is not None and seat.left() == 0}
+                self._logs(ready)
+                for seat in ready.values():
+                    seat.epoch = None
                 self._begin()
                 at_once = min(steps, *(seat.left() for seat in self._seats.values()))
                 self._run(at_once)
@@ -155,9 +159,8 @@ class Stack:
         return next(row for row, seat in self._seats.items() if seat.training is training)
 
     def _resize(self) -> None:
-        self._count = self.width if self._at_once else len(self)
         for stacked in self._players:
-            stacked.resize(self._count)
+            stacked.resize(self.rows)
 
     def _begin(self) -> None:
         """Let those who stand at the end of an epoch begin the next."""
@@ -195,11 +198,11 @@ class Stack:
     def _plan(self, steps: int) -> _Plan:
         """What is known of these steps beforehand, sent to the device at once."""
         any_seat = next(iter(self._seats.values()))
-        seats = [self._seats.get(row) for row in range(self._count)]
+        seats = [self._seats.get(row) for row in range(self.rows)]
+        # A free row computes with somebody's knobs, and moves nothing.
+        full = [seat or any_seat for seat in seats]
         in_force = []
         for ahead in range(steps):
-            # A free row computes with somebody's knobs, and moves nothing.
-            full = [seat or any_seat for seat in seats]
             in_force.append(
                 [self._family.in_force(seat.training.knobs, progress=seat.progress(seat.step + ahead)) for seat in full]
             )
@@ -215,6 +218,8 @@ class Stack:
         return _Plan(
             names=names,
             absent=dict.fromkeys(set(in_force[0][0]) - set(names), 0.0),
+            # A table for each set of names: a captured step goes on reading the one that it was captured with.
+            knobs_name=f"knobs {' '.join(names)}",
             knobs=sent(torch.tensor(knobs, dtype=self._dtype).view(steps, len(names), len(seats)), self._device),
             moves=moves,
             sent_moves={name: sent(torch.tensor(rows), self._device) for name, rows in moves.items()},
@@ -241,7 +246,7 @@ class Stack:
     def _step(self, plan: _Plan, place: int) -> None:
         """One step: what differs from the last one is put where the tensors are, then all is computed from there."""
         any_seat = next(iter(self._seats.values()))
-        seats = [self._seats.get(row, any_seat) for row in range(self._count)]
+        seats = [self._seats.get(row, any_seat) for row in range(self.rows)]
         slots = [seat.slot for seat in seats]
         sizes = [seat.training.batch_size for seat in seats]
         first = [seat.place * size for seat, size in zip(seats, sizes, strict=True)]
@@ -249,7 +254,7 @@ class Stack:
         inputs.put("slot", torch.tensor(slots))
         inputs.put("first", torch.tensor(first))
         inputs.put("size", torch.tensor(sizes))
-        inputs.put("knobs", plan.knobs[place])
+        inputs.put(plan.knobs_name, plan.knobs[place])
         moving = [stacked for stacked in self._players if any(plan.moves[stacked.name][place])]
         everyone = frozenset(stacked.name for stacked in moving if all(plan.moves[stacked.name][place]))
         for stacked in moving:
@@ -257,7 +262,7 @@ class Stack:
             if self._at_once:
                 inputs.put(f"table.{stacked.name}", plan.tables[stacked.name][place])
         drawn = self._draws.drawn(slots)
-        size = self._batch if self._at_once else max(sizes)
+        size = max(sizes)
 
         def compute() -> None:
             self._compute(moving, plan, drawn, size=size, everyone=everyone)
@@ -267,7 +272,7 @@ class Stack:
             return
         names = tuple(stacked.name for stacked in moving)
         branches = tuple(stacked.branches for stacked in moving)
-        self._captured.run((names, tuple(plan.names), drawn, everyone, branches), compute)
+        self._captured.run((names, tuple(plan.names), drawn, everyone, branches, size), compute)
 
     def _compute(
         self,
@@ -284,7 +289,7 @@ class Stack:
         rows_KB, noise = self._draws.take(inputs["slot"], inputs["first"], size, drawn=drawn)
         x = self._data.train.x[rows_KB]
         weight_KB = (torch.arange(size, device=self._device) < size_K1).to(self._dtype) / size_K1
-        knobs = {**plan.absent, **dict(zip(plan.names, inputs["knobs"], strict=True))}
+        knobs = {**plan.absent, **dict(zip(plan.names, inputs[plan.knobs_name], strict=True))}
         for stacked in moving:
             others = [other.frozen for other in self._players if other is not stacked]
             stacked.differentiate(
@@ -303,27 +308,27 @@ class Stack:
 
     def _move_each(self, stacked: StackedPlayer) -> None:
         """Row by row, by the members' own optimizers."""
-        for seat in self._seats.values():
+        for row, seat in self._seats.items():
             player = seat.player(stacked)
             if player.moves(seat.step):
                 assert seat.epoch is not None
                 player.move(seat.step, progress=seat.progress(seat.step))
                 if seat.step + player.pace >= seat.epoch.last:
-                    seat.norms[stacked.name] = player.optimizer.gradient_norm()
+                    stacked.norm_K[row] = player.optimizer.gradient_norm()
 
-    def _logs(self, row: int, seat: _Seat) -> Logs:
-        """What the epoch that this member has made is reported by, as `Epoch.train` does."""
-        epoch = seat.epoch
-        assert epoch is not None
-        found: Logs = {}
-        for stacked in self._players:
-            player = seat.player(stacked)
-            moves = player.moves_between(epoch.first, epoch.last)
-            found[stacked.name] = {"lr": player.lr((epoch.last - 1) / epoch.total)}
-            if moves:
-                norm = seat.norms.pop(stacked.name) if stacked.optimizer is None else stacked.optimizer.norm_K[row]
-                found[stacked.name] |= {**stacked.means(row, moves), "grad_norm": float(norm)}
-            stacked.store(row, player)
+    def _logs(self, ready: Mapping[int, _Seat]) -> dict[int, Logs]:
+        """What the epochs of these members are reported by, as `Epoch.train` does; one wait for the device a player."""
+        found: dict[int, Logs] = {row: {} for row in ready}
+        for stacked in self._players if ready else ():
+            sums, norms = stacked.read()
+            for row, seat in ready.items():
+                player, epoch = seat.player(stacked), seat.epoch
+                assert epoch is not None
+                logs = found[row][stacked.name] = {"lr": player.lr((epoch.last - 1) / epoch.total)}
+                if moves := player.moves_between(epoch.first, epoch.last):
+                    logs |= {name: values[row] / moves for name, values in sums.items()}
+                    logs["grad_norm"] = norms[row]
+                stacked.store(row, player)
         return found
 
 
@@ -334,6 +339,7 @@ class _Plan:
     names: list[str]
     absent: Mapping[str, float]
     knobs: Tensor
+    knobs_name: str
     moves: Mapping[str, list[list[bool]]]
     sent_moves: Mapping[str, Tensor]
     tables: Mapping[str, Tensor]
@@ -343,15 +349,18 @@ class _Inputs:
     """What differs from step to step: on a GPU each in memory that stays, for captured steps to read."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self._device, self._stays = device, device.type == "cuda"
         self._tensors: dict[str, Tensor] = {}
 
     def put(self, name: str, value: Tensor) -> None:
-        there = self._tensors.get(name)
-        if there is None or self._device.type != "cuda" or there.shape != value.shape:
-            self._tensors[name] = sent(value, self._device).clone()
+        """Under one name values have one shape."""
+        value = sent(value, self._device)
+        if not self._stays:
+            self._tensors[name] = value
+        elif name in self._tensors:
+            self._tensors[name].copy_(value)
         else:
-            there.copy_(sent(value, self._device))
+            self._tensors[name] = value.clone()
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]

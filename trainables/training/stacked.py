@@ -38,6 +38,7 @@ class StackedPlayer:
         self._template = template
         self._names = [f"{self.name}.{name}" for name, _ in template.get_submodule(self.name).named_parameters()]
         self._sums: dict[str, Tensor] = {}
+        self.norm_K = self.values.new_zeros(width)
         self.resize(0)
 
     def seat(self, row: int, player: Player) -> None:
@@ -136,13 +137,14 @@ class StackedPlayer:
             sums_K[row] = 0.0
 
     def copy_sums(self, source: int, target: int) -> None:
-        for sums_K in self._sums.values():
+        for sums_K in (*self._sums.values(), self.norm_K):
             sums_K[target] = sums_K[source]
 
-    def means(self, row: int, moves: int) -> dict[str, float]:
-        """The mean of each log of this member over the moves of its epoch."""
-        values = torch.stack([sums_K[row] for sums_K in self._sums.values()]) / moves
-        return dict(zip(self._sums, values.tolist(), strict=True))
+    def read(self) -> tuple[dict[str, list[float]], list[float]]:
+        """Of every row the sums of its logs, and the norm of the gradient of its last move: one wait for the device."""
+        norm_K = self.norm_K if self.optimizer is None else self.optimizer.norm_K
+        *sums, norms = torch.stack([*(sums_K.to(norm_K.dtype) for sums_K in self._sums.values()), norm_K]).tolist()
+        return dict(zip(self._sums, sums, strict=True)), norms
 
     def _sums_of(self, name: str, like: Tensor) -> Tensor:
         if name not in self._sums:

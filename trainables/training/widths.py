@@ -5,7 +5,6 @@ Floor: the stack. A width is worth taking only where it is measured to be faster
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -23,6 +22,7 @@ from .captured import WARM_UP
 from .players import products
 from .stack import Stack
 
+CPU = "cpu"
 # A stack must beat training alone by this much to be taken: what a measurement of half a second may be off by.
 MARGIN = 0.03
 # Of two widths the smaller is taken where the larger gains less: it leaves fewer trials undecided, and more memory.
@@ -51,9 +51,14 @@ class Fit:
 
     @property
     def fewest(self) -> int:
-        """How many members a stack must have to be faster than training alone, as far as was measured; at least 2."""
-        faster = [width for width, cost in self.seconds.items() if width > 1 and cost <= _enough(self.seconds)]
-        return min(faster, default=2)
+        """How many members a stack must have to be faster than training alone, as far as was measured; at least 2.
+
+        On a GPU a stack computes all of its rows whatever its members are, so its step costs what the full one does.
+        """
+        enough = _enough(self.seconds) if self.seconds else 0.0
+        if not self.device.startswith(CPU) and self.width > 1:
+            return max(2, math.ceil(self.width * self.seconds[self.width] / enough))
+        return min((width for width, cost in self.seconds.items() if width > 1 and cost <= enough), default=2)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; the keys of mappings are text."""
@@ -93,17 +98,21 @@ def fit(make: Callable[[int], Training], *, limit: int, seconds: float, kinds: i
                 step = watch.step(alone if width == 1 else _stacked(trainings[:width]))
             except torch.OutOfMemoryError:
                 break
-            best = min(found.values(), default=math.inf)
+            fastest = min(found.values(), default=math.inf)
             found[width] = step / (kinds if width == 1 else width)
             memory |= watch.peak(width)
-            if found[width] > best * (1 - GAIN) or time.perf_counter() - began > LATEST * seconds:
+            if found[width] > fastest * (1 - GAIN) or time.perf_counter() - began > LATEST * seconds:
                 break
-        best_width = _best(found)
-        if best_width > 1:
-            # Figures that lie some time apart may differ by what else the machine did: side by side decides.
-            with contextlib.suppress(torch.OutOfMemoryError):
-                together, apart = watch.side_by_side(_stacked(trainings[:best_width]), alone)
-                found[best_width], found[1] = together / best_width, apart / kinds
+        compared: set[int] = set()
+        # Figures that lie some time apart may differ by what else the machine did: side by side decides.
+        while (best := _best(found)) > 1 and best not in compared:
+            compared.add(best)
+            try:
+                together, apart = watch.side_by_side(_stacked(trainings[:best]), alone)
+            except torch.OutOfMemoryError:
+                del found[best]
+            else:
+                found[best], found[1] = together / best, apart / kinds
     return Fit(
         structure=first.structure or "",
         device=device_name(first.device),
@@ -201,5 +210,8 @@ def _stacked(trainings: Sequence[Training]) -> Callable[[int], None]:
 
 
 def device_name(device: torch.device) -> str:
-    """What the figures of a device are kept under."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    """What the figures of a device are kept under; on a CPU they depend on the threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return CPU if threads == 1 else f"{CPU} with {threads} threads"
