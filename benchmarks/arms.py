@@ -259,6 +259,13 @@ WORKLOADS: Mapping[str, Workload] = {
         data=digits.load,
         plain=_plain_gan,
     ),
+    "gan-small": Workload(
+        title="small MLP GAN, the same at width 64",
+        family=gan.Model,
+        params={**_GAN, "width": 64},
+        data=digits.load,
+        plain=_plain_gan,
+    ),
     "gan-conv": Workload(
         title="convolutional GAN, digits (latent 16, width 32, batch 64, R1, average of the generator)",
         family=gan.Model,
