@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trainables.training.widths import Fit
 
 FIT_SECONDS = 1.5  # what measuring one structure may take
-DRAWS = 16  # of the space, to see whether it searches the batch size
+DRAWS, KINDS = 16, 4  # random trials that are looked at, and that are measured together with the one in question
 GROUPS = 16  # of random trials, to see how often trials of one structure meet
 FIT_SHARE = 0.02  # of a group's time, for structures other than that of the default configuration
 MOST_SLOTS = {"cpu": 64, "cuda": 256}
@@ -163,20 +163,26 @@ class Widths:
         return self._learn(self._fitted(found.to_json()))
 
     def _kinds(self, params: Params) -> list[Params]:
-        """Return the configuration, and with it the one of half or twice its batch where these can share a stack.
+        """Return the configuration, and some of equal structure as the space draws them.
 
-        Small batches gain least there, since a stack pays for the largest; so a width must pay for both together.
+        Members of a stack differ in batch size, optimizer, penalties and dropout, and a stack pays for all that any of
+        them uses; so a width must pay for them together.
         """
-        size = params.get("batch_size")
-        searched = len({str(draw.get("batch_size")) for draw in self._draws(DRAWS)}) > 1
-        if not isinstance(size, int) or not searched:
-            return [params]
-        others = [{**params, "batch_size": other} for other in (2 * size, size // 2) if other > 0]
+        family = load("models", self._study.model)
+        fixed = {name: params[name] for name in family.structural if name in params}
         structure = self._structure(params)
-        return [params, *(other for other in others if self._structure(other) == structure)]
+        kinds = [params]
+        for draw in self._draws(DRAWS):
+            kind = {name: value for name, value in draw.items() if name not in family.structural} | fixed
+            if len(kinds) < KINDS and self._structure(kind) == structure:
+                kinds.append(kind)
+        return kinds
 
     def _structure(self, params: Params) -> str | None:
-        return trainer_of(self._study, params, seed=0, device=self._device).structure
+        try:
+            return trainer_of(self._study, params, seed=0, device=self._device).structure
+        except ValueError:  # a draw whose other values do not go with this structure
+            return None
 
     def _draws(self, count: int) -> list[Params]:
         generator, space = random.Random(0), space_of(self._study)
