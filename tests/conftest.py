@@ -1,5 +1,7 @@
 """What all tests share."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -8,3 +10,10 @@ import torch
 def one_thread() -> None:
     """One thread, as every worker has it: tiny operations on several threads mostly wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def denormals_kept() -> Iterator[None]:
+    """A worker and a benchmark flush denormal numbers for their whole process, which here is that of all tests."""
+    yield
+    torch.set_flush_denormal(False)

@@ -156,8 +156,8 @@ def test_processes_train_what_they_are_given_and_tell_what_fails() -> None:
 
 def test_memory_that_is_too_small_is_told_from_other_errors() -> None:
     assert sharing.is_memory(torch.OutOfMemoryError())
-    assert sharing.is_memory(StackFailed([], torch.OutOfMemoryError()))
-    assert not sharing.is_memory(StackFailed([], ValueError()))
+    assert sharing.is_memory(StackFailed([], torch.OutOfMemoryError(), rows=1))
+    assert not sharing.is_memory(StackFailed([], ValueError(), rows=1))
     assert not sharing.is_memory(RuntimeError("shape"))
 
 
