@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 
 from trainables.models._family import Losses
 from trainables.training.alone import Training
-from trainables.training.players import autocast
 from trainables.training.stack import Stack, _Seat
 
 MICRO = 16
@@ -108,23 +106,10 @@ class MicroStack(Stack):
         # A row weighs what it does in the whole batch, so that the parts add up.
         weight_MB = (1.0 / torch.tensor(sizes, dtype=self._dtype))[:, None].expand(-1, MICRO)
 
-        def loss_of(
-            leaves: dict[str, Tensor],
-            fixed: dict[str, Tensor],
-            x: Tensor,
-            noise: dict[str, Tensor],
-            own: dict[str, Tensor],
-            weight_B: Tensor,
-        ) -> Losses:
-            arguments = (stacked.name, x, noise, {**off, **own}, weight_B)
-            result: Losses = functional_call(stacked._template, {**leaves, **fixed}, arguments)
-            return result
-
-        with autocast(self._device, self._precision):
-            result: Losses = vmap(loss_of)(
-                leaves, fixed, self._data.train.x[rows_MB], noise.get(stacked.name, {}), own, weight_MB
-            )
-        return result
+        x, knobs = self._data.train.x[rows_MB], {**off, **own}
+        return stacked.losses(
+            leaves, fixed, x, noise.get(stacked.name, {}), knobs, weight_MB, precision=self._precision
+        )
 
     def _whole(self, place: int, row: int, seat: _Seat) -> None:
         """A member has a whole batch together: it moves, and the next player that moves at this step begins."""

@@ -111,6 +111,11 @@ class Training:
             noise=self._noise,
         )
 
+    def train(self, epoch: Epoch) -> Logs:
+        """Make the steps of this epoch by itself; returns their mean logs."""
+        with products(self.device, self.precision):
+            return epoch.train(self.model, self.players, self.knobs, self.data.train.x, precision=self.precision)
+
     def trained(self, logs: Logs) -> None:
         """The next epoch was stepped in a stack, with these mean logs; `advance` then closes it."""
         self._trained = logs
@@ -122,10 +127,7 @@ class Training:
         if logs is None:
             epoch = self.begin_epoch()
             try:
-                with products(self.device, self.precision):
-                    logs = epoch.train(
-                        self.model, self.players, self.knobs, self.data.train.x, precision=self.precision
-                    )
+                logs = self.train(epoch)
             except torch.OutOfMemoryError:
                 self._step += 1
                 return self._dead(Death(constraint="memory", cause="the training does not fit in memory"), {})

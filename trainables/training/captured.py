@@ -20,7 +20,7 @@ MOST_GRAPHS = 32
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device, from pinned memory, so that the host need not wait for what is still to be computed."""
-    if device.type != "cuda":
+    if device.type != "cuda" or tensor.is_cuda:  # what is there already cannot be pinned
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

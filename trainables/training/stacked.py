@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ..models._family import Losses
-from .players import Player, autocast
+from .players import Player, autocast, gradients
 from .rows import RowsOptimizer, average_rows
 
 
@@ -88,6 +88,27 @@ class StackedPlayer:
 
         others: the parameters of the other players.
         """
+        loss_K, logs = self.losses(self._leaves, others, x, noise, knobs, weight_KB, precision=precision)
+        # A sum hands each row the unit gradient, so a member whose loss is not finite spoils its own row only.
+        found = gradients(loss_K.sum(), list(self._leaves.values()))
+        with torch.no_grad():
+            torch._foreach_copy_(self._gradients, found)
+            for name, value_K in logs.items():
+                sums_K = self._sums_of(name, value_K)[: self._count]
+                sums_K += torch.where(moves_K, value_K, 0.0)
+
+    def losses(
+        self,
+        leaves: Mapping[str, Tensor],
+        others: Mapping[str, Tensor],
+        x: Tensor,
+        noise: Mapping[str, Tensor],
+        knobs: Mapping[str, float | Tensor],
+        weight_KB: Tensor,
+        *,
+        precision: str,
+    ) -> Losses:
+        """This player's losses [K] and logs, each [K], under these parameters of its own and of the other players."""
         shared = {name: value for name, value in knobs.items() if not isinstance(value, Tensor)}
         own = {name: value for name, value in knobs.items() if isinstance(value, Tensor)}
 
@@ -104,14 +125,8 @@ class StackedPlayer:
             return result
 
         with autocast(x.device, precision):
-            loss_K, logs = vmap(loss_of)(self._leaves, dict(others), x, dict(noise), own, weight_KB)
-        # A sum hands each row the unit gradient, so a member whose loss is not finite spoils its own row only.
-        found = torch.autograd.grad(loss_K.sum(), list(self._leaves.values()), materialize_grads=True)
-        with torch.no_grad():
-            torch._foreach_copy_(self._gradients, found)
-            for name, value_K in logs.items():
-                sums_K = self._sums_of(name, value_K)[: self._count]
-                sums_K += torch.where(moves_K, value_K, 0.0)
+            result: Losses = vmap(loss_of)(dict(leaves), dict(others), x, dict(noise), own, weight_KB)
+        return result
 
     def coefficients(self, lr_SK: Tensor, moves_SK: Tensor, average_SK: Tensor) -> Tensor:
         """The tables [S, C, K] of the next S steps; see `RowsOptimizer`."""

@@ -19,7 +19,6 @@ import torch
 
 from .alone import Training
 from .captured import WARM_UP
-from .players import products
 from .stack import Stack
 
 CPU = "cpu"
@@ -191,14 +190,7 @@ def _alone(trainings: Sequence[Training], steps: int) -> None:
         while left > 0:
             epoch = training.begin_epoch()
             epoch = dataclasses.replace(epoch, last=min(epoch.last, epoch.first + left))
-            with products(training.device, training.precision):
-                epoch.train(
-                    training.model,
-                    training.players,
-                    training.knobs,
-                    training.data.train.x,
-                    precision=training.precision,
-                )
+            training.train(epoch)
             left -= epoch.last - epoch.first
 
 
