@@ -75,6 +75,16 @@ def test_a_state_goes_on_where_it_was_left() -> None:
     torch.testing.assert_close(torch.cat([first, gru(x[:, 3:], first[:, -1])], 1), gru(x), **TOLERANCE)
 
 
+def test_a_factor_of_zero_hides_a_unit_from_every_step_but_not_from_itself() -> None:
+    """As if the weights that read it were zero; and factors on all units scale what is read of them."""
+    gru, x, keep = build(), draws(ROWS, STEPS, INPUTS), torch.tensor([1.0, 0.0, 2.0, 0.5], dtype=torch.float64)
+    found = gru(x, None, keep.expand(ROWS, HIDDEN))
+    with torch.no_grad():
+        gru.weight_hh.mul_(keep)
+    torch.testing.assert_close(found, gru(x), **TOLERANCE)
+    assert found[:, :, 1].abs().max() > 0
+
+
 def test_initial_weights_come_from_the_generator_alone() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
