@@ -11,7 +11,8 @@ from torch.nn.functional import softplus
 
 from trainables.data import digits, ring
 from trainables.data._data import Data, Split
-from trainables.models.gan import Model, discriminator_loss, generator_loss
+from trainables.models._adversarial import discriminator_loss, generator_loss
+from trainables.models.gan import Model
 from trainables.training.params import Params
 
 ROWS = 6

@@ -92,6 +92,13 @@ class Params(Mapping[str, ParameterValue]):
             raise _wrong_kind(name, "text", value)
         return value
 
+    def boolean(self, name: str, default: bool | None = None) -> bool:
+        """The value as a bool; raises as `number` does."""
+        value = self._get(name, default)
+        if not isinstance(value, bool):
+            raise _wrong_kind(name, "true or false", value)
+        return value
+
     def unread(self) -> tuple[str, ...]:
         """The names that nothing has read so far, sorted."""
         return tuple(sorted(self._values.keys() - self._read))

@@ -1,0 +1,250 @@
+"""What the adversarial families share: losses, penalty, draws, collapse, sampling; a family file adds the networks.
+
+Goodfellow et al. 2014, arXiv 1406.2661, with the generator's loss that does not saturate (section 3). Hinge: Lim and Ye
+2017, arXiv 1705.02894. R1: Mescheder et al. 2018, arXiv 1801.04406, eq. (9). Classes: Mirza and Osindero 2014, arXiv
+1411.1784. Floor: torch. Axes: B rows, T steps of a series, D numbers of a row, U units that can be dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ..data._data import Data
+from ..training.params import Params
+from ._family import Knobs, Losses, Noise
+from ._layers import is_on, over_rows
+
+# The loss families, by the number that stands for each among the knobs.
+LOSSES = ("non-saturating", "hinge")
+# Mean logits of reals and fakes this far apart leave a sigmoid of 5e-5 on either side.
+SATURATED_MARGIN = 10.0
+# Training rows, evenly spaced, that the spread of the data is taken from.
+SPREAD_ROWS = 1000
+# The share of the data's spread below which all samples are one.
+NO_SPREAD = 0.01
+
+
+class Adversarial(nn.Module):
+    """A discriminator that tells rows from samples, and a generator that learns from it; `build` is the family's.
+
+    A family makes the networks `discriminator` and `generator`, and what calls them: `_fakes` and `_logits`. Both meet
+    rows in the discriminator's scale, [B, *shape]: grey levels as -1..1, real numbers as they are.
+
+    noise_shape: of what the generator makes one row from. units: U, how many of the discriminator's can be dropped.
+    Raises `ValueError` where classes are asked for and the rows have no labels.
+    """
+
+    players: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
+    averaged: ClassVar[tuple[str, ...]] = ("generator",)
+    stacks: ClassVar[bool] = True
+
+    discriminator: nn.Module
+    generator: nn.Module
+
+    def __init__(self, data: Data, *, noise_shape: tuple[int, ...], units: int, conditional: bool = False) -> None:
+        super().__init__()
+        if conditional and data.train.labels is None:
+            raise ValueError(
+                f"a conditional model needs labels, and the rows of {data.name!r} have none: set conditional to false"
+            )
+        self.shape, self.levels, self.dtype_of_data = data.shape, data.levels, data.train.x.dtype
+        self.noise_shape, self.units = noise_shape, units
+        self.conditional, self.classes = conditional, data.classes if conditional else 0
+        labels = data.train.labels if conditional else None
+        counts = torch.zeros(0) if labels is None else torch.bincount(labels.cpu(), minlength=self.classes)
+        # Not a tensor, which would stay behind where the model moves to another device.
+        self.class_counts = tuple(counts.tolist())
+        some = data.train.x[:: math.ceil(len(data.train) / SPREAD_ROWS)].cpu()
+        self.spread_of_data = max(float(_spread(self._scaled(some, torch.get_default_dtype()), None)), 1e-12)
+
+    @classmethod
+    def knobs(cls, params: Params) -> dict[str, float]:
+        loss, critic_steps = params.text("loss", LOSSES[0]), params.integer("critic_steps", 1)
+        if loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, and it is {loss!r}: correct it in the space")
+        if critic_steps < 1:
+            raise ValueError(f"critic_steps must be at least 1, and they are {critic_steps}: correct it in the space")
+        knobs = {"r1": params.number("r1", 0.0), "dropout": params.number("dropout", 0.0)}
+        for name, value in knobs.items():
+            if not 0.0 <= value < (1.0 if name == "dropout" else math.inf):
+                raise ValueError(
+                    f"{name} must be at least 0, a rate also below 1, and it is {value}: correct it in the space"
+                )
+        return {**knobs, "hinge": float(LOSSES.index(loss)), "critic_steps": float(critic_steps)}
+
+    @classmethod
+    def in_force(cls, knobs: Mapping[str, float], *, progress: float) -> dict[str, float]:
+        return dict(knobs)
+
+    @classmethod
+    def paces(cls, knobs: Mapping[str, float]) -> dict[str, int]:
+        return {"discriminator": 1, "generator": int(knobs["critic_steps"])}
+
+    def draw(
+        self, player: str, generator: torch.Generator, *, rows: int, knobs: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        noise = self.draw_samples(generator, rows=rows)
+        if knobs["dropout"] > 0.0:
+            # The discriminator drops units for reals and for fakes, and while the generator learns from it.
+            for name in ("real", "fake") if player == "discriminator" else ("fake",):
+                shape = (rows, self.units)
+                noise[f"dropout_{name}"] = torch.rand(shape, generator=generator, device=generator.device)
+        return noise
+
+    def forward(
+        self, player: str, x: Tensor, noise: Noise, knobs: Knobs, weight_B: Tensor, labels_B: Tensor | None = None
+    ) -> Losses:
+        if player == "generator":
+            return self._generator_loss(noise, knobs, weight_B)
+        return self._discriminator_loss(x, labels_B, noise, knobs, weight_B)
+
+    def monitored(self, player: str, logs: Mapping[str, float], knobs: Mapping[str, float]) -> float:
+        # No loss of a GAN falls all the way, since each player learns against the other; so a plateau is where a
+        # player makes no more headway.
+        return logs["loss"]
+
+    def collapsed(self, logs: Mapping[str, float], knobs: Mapping[str, float]) -> str | None:
+        margin = logs["discriminator.real"] - logs["discriminator.fake"]
+        # A generator that did not move in this epoch has no logs.
+        spread = logs.get("generator.spread", math.inf)
+        if spread < NO_SPREAD and margin > SATURATED_MARGIN:
+            return (
+                f"mode collapse: samples spread {spread:.2g} times as far as the data, and the discriminator is "
+                f"saturated, its logits {margin:.3g} apart"
+            )
+        return None
+
+    def draw_samples(self, generator: torch.Generator, *, rows: int) -> dict[str, Tensor]:
+        """The generator's `latent`, and where the model is conditional the classes in the shares of the rows."""
+        device = generator.device
+        noise = {"latent": torch.randn(rows, *self.noise_shape, generator=generator, device=device)}
+        if self.conditional:
+            counts = torch.tensor(self.class_counts, dtype=torch.float32, device=device)
+            noise["label"] = torch.multinomial(counts, rows, replacement=True, generator=generator)
+        return noise
+
+    def sample(self, noise: Noise) -> Tensor:
+        rows = self._fakes(noise["latent"], noise.get("label"))
+        if self.levels is not None:
+            rows = ((rows + 1.0) * (0.5 * (self.levels - 1))).round()
+        return rows.to(self.dtype_of_data)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return next(self.generator.parameters()).dtype
+
+    def _fakes(self, latent: Tensor, labels_B: Tensor | None) -> Tensor:
+        """New rows [B, *shape] in the discriminator's scale, from noise [B, *noise_shape]."""
+        raise NotImplementedError
+
+    def _logits(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
+        """One logit a row [B], or one at every step [B, T], from rows [B, *shape] and uniforms where units drop.
+
+        A row's logits depend on that row alone.
+        """
+        raise NotImplementedError
+
+    def _bounded(self, rows: Tensor) -> Tensor:
+        """What a generator's last layer gives, in the scale of the rows."""
+        return rows if self.levels is None else rows.tanh()
+
+    def _scaled(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Rows of the data in the discriminator's scale."""
+        rows = x.to(dtype)
+        return rows if self.levels is None else rows * (2.0 / (self.levels - 1)) - 1.0
+
+    def _judged(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
+        """The logits, in the weights' type also where autocast runs the layers in half precision."""
+        return self._logits(rows, labels_B, uniform_BU, knobs).to(self.dtype)
+
+    def _discriminator_loss(
+        self, x: Tensor, labels_B: Tensor | None, noise: Noise, knobs: Knobs, weight_B: Tensor
+    ) -> Losses:
+        drawn_B = noise.get("label")
+        with torch.no_grad():
+            fake = self._fakes(noise["latent"], drawn_B)
+        real = self._scaled(x, self.dtype)
+        of_real, of_fake = noise.get("dropout_real"), noise.get("dropout_fake")
+        if is_on(knobs["r1"]):
+            # One pass serves the logits and their gradient.
+            real_logits, gradient = self._slope(real, labels_B, of_real, knobs)
+            fake_logits = self._judged(fake, drawn_B, of_fake, knobs)
+            penalty = 0.5 * knobs["r1"] * over_rows(weight_B, gradient.flatten(1).square().sum(1))
+        else:
+            logits = self._judged(torch.cat([real, fake]), _both(labels_B, drawn_B), _both(of_real, of_fake), knobs)
+            real_logits, fake_logits = logits.chunk(2)
+            penalty = torch.zeros((), dtype=logits.dtype, device=logits.device)
+        loss_B = mean_over_steps(discriminator_loss(real_logits, fake_logits, knobs["hinge"]))
+        loss = over_rows(weight_B, loss_B) + penalty
+        logs = {
+            "loss": loss.detach(),
+            "real": over_rows(weight_B, mean_over_steps(real_logits.detach())),
+            "fake": over_rows(weight_B, mean_over_steps(fake_logits.detach())),
+            "penalty": penalty.detach(),
+        }
+        return loss, logs
+
+    def _generator_loss(self, noise: Noise, knobs: Knobs, weight_B: Tensor) -> Losses:
+        labels_B = noise.get("label")
+        fake = self._fakes(noise["latent"], labels_B)
+        logits = self._judged(fake, labels_B, noise.get("dropout_fake"), knobs)
+        loss = over_rows(weight_B, mean_over_steps(generator_loss(logits, knobs["hinge"])))
+        return loss, {"loss": loss.detach(), "spread": _spread(fake.detach(), weight_B) / self.spread_of_data}
+
+    def _slope(
+        self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs
+    ) -> tuple[Tensor, Tensor]:
+        """The logits, and the gradient [B, *shape] of each row's mean logit by that row; of the classes by nothing.
+
+        A row's logits depend on that row alone, so the gradient of the sum over rows holds those of all rows.
+        """
+        logits, pull, *_ = torch.func.vjp(lambda rows: self._judged(rows, labels_B, uniform_BU, knobs), rows)
+        (gradient,) = pull(torch.full_like(logits, len(logits) / logits.numel()))
+        return logits, gradient
+
+
+def discriminator_loss(real: Tensor, fake: Tensor, hinge: float | Tensor) -> Tensor:
+    """The discriminator's loss logit by logit, hinge where `hinge` is 1 and cross-entropy where it is 0."""
+    entropy = softplus(-real) + softplus(fake)
+    if not is_on(hinge):
+        return entropy
+    hinged = (1.0 - real).relu() + (1.0 + fake).relu()
+    return torch.where(hinge > 0.5, hinged, entropy) if isinstance(hinge, Tensor) else hinged
+
+
+def generator_loss(fake: Tensor, hinge: float | Tensor) -> Tensor:
+    """The generator's loss from the logits of its rows; with the hinge it is minus the logit."""
+    entropy = softplus(-fake)
+    if not is_on(hinge):
+        return entropy
+    return torch.where(hinge > 0.5, -fake, entropy) if isinstance(hinge, Tensor) else -fake
+
+
+def mean_over_steps(values: Tensor) -> Tensor:
+    """[B] as it is, and [B, T] as its mean over the steps."""
+    return values if values.dim() == 1 else values.mean(1)
+
+
+def one_hot(labels_B: Tensor, classes: int, *, dtype: torch.dtype) -> Tensor:
+    """[B, classes]: 1 at the class of the row, 0 elsewhere. By comparison, since torch's own cannot be stacked."""
+    return (labels_B[:, None] == torch.arange(classes, device=labels_B.device)).to(dtype)
+
+
+def _both(real: Tensor | None, fake: Tensor | None) -> Tensor | None:
+    return None if real is None or fake is None else torch.cat([real, fake])
+
+
+def _spread(rows: Tensor, weight_B: Tensor | None) -> Tensor:
+    """The standard deviation over rows, as root mean square over the numbers of a row; 0-dim."""
+    rows_BD = rows.flatten(1)
+    if weight_B is None:
+        weight_B = torch.full((len(rows_BD),), 1.0 / len(rows_BD), dtype=rows_BD.dtype)
+    variance_D = over_rows(weight_B, rows_BD.square()) - over_rows(weight_B, rows_BD).square()
+    return variance_D.mean().clamp(min=0.0).sqrt()
