@@ -106,10 +106,9 @@ class MicroStack(Stack):
         # A row weighs what it does in the whole batch, so that the parts add up.
         weight_MB = (1.0 / torch.tensor(sizes, dtype=self._dtype))[:, None].expand(-1, MICRO)
 
-        x, knobs = self._data.train.x[rows_MB], {**off, **own}
-        return stacked.losses(
-            leaves, fixed, x, noise.get(stacked.name, {}), knobs, weight_MB, precision=self._precision
-        )
+        x, labels_MB = self._data.train.batch(rows_MB, labeled=self._conditional)
+        own_noise, knobs = noise.get(stacked.name, {}), {**off, **own}
+        return stacked.losses(leaves, fixed, x, own_noise, knobs, weight_MB, labels_MB, precision=self._precision)
 
     def _whole(self, place: int, row: int, seat: _Seat) -> None:
         """A member has a whole batch together: it moves, and the next player that moves at this step begins."""

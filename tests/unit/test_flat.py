@@ -46,6 +46,30 @@ def test_gradients_are_taken_into_one_vector_and_one_step_moves_all() -> None:
         torch.testing.assert_close(left, right)
 
 
+def test_what_no_optimizer_moves_is_a_second_vector() -> None:
+    module = network()
+    module[0].weight.requires_grad_(False)
+    module.register_buffer("seen", torch.ones(2))
+    module.register_buffer("count", torch.zeros(1, dtype=torch.int64))
+    flat = Flat(module)
+    assert flat.names == ["0.bias", "2.weight", "2.bias"]
+    assert flat.kept_names == ["0.weight", "seen"]
+    before = module[0].weight.clone()
+    flat.move(torch.empty_like(flat.values), torch.zeros_like(flat.values), state := torch.empty_like(flat.state))
+    assert torch.equal(module[0].weight, before)
+    state.fill_(5.0)
+    assert module.seen.tolist() == [5.0, 5.0]
+    assert module.count.tolist() == [0]
+    flat.leave()
+    state.zero_()
+    assert module.seen.tolist() == [5.0, 5.0]
+
+
+def test_a_network_that_is_frozen_whole_is_refused() -> None:
+    with pytest.raises(ValueError, match="freeze fewer layers"):
+        Flat(network().requires_grad_(False))
+
+
 @pytest.mark.parametrize("row", [0, 2])
 def test_a_vector_moves_into_a_row_and_out_again(row: int) -> None:
     module = network()
@@ -54,7 +78,7 @@ def test_a_vector_moves_into_a_row_and_out_again(row: int) -> None:
     start = [parameter.detach().clone() for parameter in module.parameters()]
     stack, gradients = torch.full((3, flat.layout.size), 7.0), torch.ones(3, flat.layout.size)
 
-    flat.move(stack[row], gradients[row])
+    flat.move(stack[row], gradients[row], flat.state)
     # Optimizers know it by its identity.
     assert flat.values is values
     assert all(torch.equal(left, right) for left, right in zip(module.parameters(), start, strict=True))

@@ -65,7 +65,7 @@ def test_a_family_that_does_not_stack_has_no_structure(monkeypatch: pytest.Monke
         Stack(trained, width=2)
 
 
-def test_a_model_with_buffers_has_no_structure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_with_a_buffer_of_no_player_has_no_structure(monkeypatch: pytest.MonkeyPatch) -> None:
     original = gan.Model.__init__
 
     def with_buffer(self: gan.Model, *args: object, **more: object) -> None:

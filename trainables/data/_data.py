@@ -23,6 +23,10 @@ class Split:
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
+    def batch(self, rows: Tensor, *, labeled: bool) -> tuple[Tensor, Tensor | None]:
+        """These rows, and their labels where they are asked for."""
+        return self.x[rows], self.labels[rows] if labeled and self.labels is not None else None
+
     def to(self, device: torch.device | str) -> Split:
         """The same rows on another device."""
         labels = None if self.labels is None else self.labels.to(device)
@@ -52,6 +56,11 @@ class Data:
     def shape(self) -> tuple[int, ...]:
         """The shape of one row."""
         return tuple(self.train.x.shape[1:])
+
+    @property
+    def classes(self) -> int:
+        """How many classes the labels 0, 1, ... of the training rows name; 0 without labels."""
+        return 0 if self.train.labels is None else int(self.train.labels.max()) + 1
 
     def splits(self) -> Iterator[tuple[str, Split]]:
         """The three splits by name, in a fixed order."""

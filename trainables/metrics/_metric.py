@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..data._data import Data, Split
-from ..models._family import Family, Likelihood
+from ..models._family import Family, Generative, Likelihood
 
 Direction = Literal["minimize", "maximize"]
 
@@ -36,7 +36,7 @@ class Metric(Protocol):
     each_epoch: ClassVar[bool]
     """True where it is cheap enough to be measured every epoch."""
 
-    def measure(self, model: Family, split: Split, generator: torch.Generator) -> Measurement:
+    def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
         """The value on these rows; raises `ValueError` for a model that it cannot measure."""
 
 
@@ -79,7 +79,7 @@ def mean_over_rows(values_B: Tensor) -> Measurement:
     return Measurement(value=float(values.mean()), standard_error=error, sample_size=rows)
 
 
-def likelihood_of(model: Family, *, metric: str) -> Likelihood:
+def likelihood_of(model: Generative, *, metric: str) -> Likelihood:
     """The model as one that bounds a likelihood; raises `ValueError` for a family that does not."""
     if not isinstance(model, Likelihood):
         raise ValueError(_no_likelihood(type(model), metric=metric))

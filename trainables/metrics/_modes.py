@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..data._data import Data, Split
-from ..models._family import Family
+from ..models._family import Generative
 
 SAMPLES = 2500
 NEAR = 3.0
@@ -38,7 +38,7 @@ def modes_refusal(data: Data, *, metric: str) -> str | None:
     )
 
 
-def hits(model: Family, split: Split, generator: torch.Generator, *, metric: str) -> Hits:
+def hits(model: Generative, split: Split, generator: torch.Generator, *, metric: str) -> Hits:
     """What 2500 samples hit; the modes are the means of the rows by label, their one sigma the rows' own spread.
 
     Raises `ValueError` for rows that are no labeled points.

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from ..data._data import Data, Split
-from ..models._family import Family
+from ..models._family import Family, Generative
 from ._metric import Direction, Measurement, likelihood_of, likelihood_refusal, mean_over_rows
 
 # Rows a forward pass: keeps the memory of large data small. Part of the definition, as noise is drawn by chunk.
@@ -29,7 +29,7 @@ class Metric:
         """Every family but those with a likelihood is refused."""
         return likelihood_refusal(model, metric=cls.name)
 
-    def measure(self, model: Family, split: Split, generator: torch.Generator) -> Measurement:
+    def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
         """The mean bound over the rows of the split."""
         likelihood = likelihood_of(model, metric=self.name)
         with torch.inference_mode():

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from ..data._data import Data, Split
-from ..models._family import Family
+from ..models._family import Family, Generative
 from ._metric import Direction, Measurement, mean_over_rows
 from ._modes import hits, modes_refusal
 
@@ -24,6 +24,6 @@ class Metric:
         """All data but labeled points are refused."""
         return modes_refusal(data, metric=cls.name)
 
-    def measure(self, model: Family, split: Split, generator: torch.Generator) -> Measurement:
+    def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
         """The share; the mixtures themselves have .989, the mass of a round Gaussian within three sigma."""
         return mean_over_rows(hits(model, split, generator, metric=self.name).good)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from ..data._data import Data, Split
-from ..models._family import Family
+from ..models._family import Family, Generative
 from ._metric import Direction, Measurement, likelihood_of, likelihood_refusal, mean_over_rows
 
 # Decoded rows a forward pass: as many as stay in a core's cache. Part of the definition, as noise is drawn by chunk.
@@ -38,7 +38,7 @@ class Metric:
         """Every family but those with a likelihood is refused."""
         return likelihood_refusal(model, metric=cls.name)
 
-    def measure(self, model: Family, split: Split, generator: torch.Generator) -> Measurement:
+    def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
         """Minus the mean bound over the rows of the split."""
         likelihood = likelihood_of(model, metric=self.name)
         rows = max(1, CHUNK_ROWS // self.k)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from ..data._data import Data, Split
-from ..models._family import Family
+from ..models._family import Family, Generative
 from ._metric import Direction, Measurement
 from ._modes import hits, modes_refusal
 
@@ -29,7 +29,7 @@ class Metric:
         """All data but labeled points are refused."""
         return modes_refusal(data, metric=cls.name)
 
-    def measure(self, model: Family, split: Split, generator: torch.Generator) -> Measurement:
+    def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
         """The divergence, with the error of a plug-in entropy to first order."""
         found = hits(model, split, generator, metric=self.name)
         counts_M, total = found.counts.double(), int(found.good.sum())

@@ -17,6 +17,7 @@ What a loss may rely on, alone and in company:
 - Rows of weight 0 are padding, and nothing mixes rows except by their weights.
 - First-order gradients inside a loss are taken by `torch.func`, `grad` or `vjp`, on a function of the rows.
 - Sums over rows are taken by `_layers.over_rows`, so that they keep their digits under autocast.
+- A player's buffers, such as the vectors of a spectral norm, are changed in place and in its own loss only.
 """
 
 from __future__ import annotations
@@ -35,7 +36,17 @@ Noise = Mapping[str, Tensor]
 Losses = tuple[Tensor, Mapping[str, Tensor]]
 
 
-class Family(Protocol):
+class Generative(Protocol):
+    """What can be sampled from."""
+
+    def draw_samples(self, generator: torch.Generator, *, rows: int) -> dict[str, Tensor]:
+        """The noise for `rows` samples."""
+
+    def sample(self, noise: Noise) -> Tensor:
+        """New rows [N, *shape], of the type and range of the data."""
+
+
+class Family(Generative, Protocol):
     """One model family; the class is called `Model` and is an `nn.Module` too.
 
     The parameters of player p are those of the child module named p.
@@ -48,7 +59,8 @@ class Family(Protocol):
     """The players of whose weights the trainer keeps a moving average under the parameter `ema`; the family need do
     nothing for it. Samples are drawn, and metrics measured, with the averages."""
     stacks: ClassVar[bool]
-    """False where the family cannot be trained in a stack; it then trains alone. A model with buffers cannot be."""
+    """False where the family cannot be trained in a stack; it then trains alone. So does a model with a buffer that
+    belongs to no player, or is of another type than the weights."""
 
     @classmethod
     def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:
@@ -92,11 +104,28 @@ class Family(Protocol):
         With several players a log carries its player in front: `discriminator.loss`.
         """
 
-    def draw_samples(self, generator: torch.Generator, *, rows: int) -> dict[str, Tensor]:
-        """The noise for `rows` samples."""
 
-    def sample(self, noise: Noise) -> Tensor:
-        """New rows [N, *shape], of the type and range of the data."""
+@runtime_checkable
+class Conditional(Protocol):
+    """A family whose models may be told the classes of their rows.
+
+    Where `conditional` is True, a loss is called with one more argument, the classes [B] of the rows, int64; the noise
+    of `draw_samples` holds the classes to sample as `label` [N], for which a caller may put others.
+    """
+
+    conditional: bool
+
+
+@runtime_checkable
+class Adaptive(Protocol):
+    """A family with knobs that follow the training, such as the probability of an augmentation."""
+
+    @classmethod
+    def adapted(cls, knobs: Mapping[str, float], logs: Mapping[str, float], *, rows: int) -> dict[str, float]:
+        """The knobs after an epoch of so many rows with these mean logs: a pure function, and they are its memory.
+
+        As in `collapsed` a log carries its player in front where there are several. A checkpoint keeps the knobs.
+        """
 
 
 @runtime_checkable
@@ -110,6 +139,16 @@ class Likelihood(Protocol):
 
     def bound(self, x: Tensor, noise_BL: Tensor) -> Tensor:
         """[B]: log p(x | z) - KL(q(z | x) || p(z)), the KL in closed form, at beta = 1 and without dropout."""
+
+
+def is_conditional(model: Family) -> bool:
+    """Whether this model is told the classes of its rows."""
+    return isinstance(model, Conditional) and model.conditional
+
+
+def adapted(model: Family, knobs: dict[str, float], logs: Mapping[str, float], *, rows: int) -> dict[str, float]:
+    """The knobs after an epoch; the same where the family has none that follow the training."""
+    return model.adapted(knobs, logs, rows=rows) if isinstance(model, Adaptive) else knobs
 
 
 def as_module(model: Family) -> nn.Module:

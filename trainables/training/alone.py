@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data._data import Data
 from ..metrics._metric import Measurement, Metric, prepare
-from ..models._family import Family, as_module
+from ..models._family import Family, adapted, as_module
 from . import checkpoint
 from .captured import sent
 from .checkpoint import Json
@@ -114,7 +114,7 @@ class Training:
     def train(self, epoch: Epoch) -> Logs:
         """Make the steps of this epoch by itself; returns their mean logs."""
         with products(self.device, self.precision):
-            return epoch.train(self.model, self.players, self.knobs, self.data.train.x, precision=self.precision)
+            return epoch.train(self.model, self.players, self.knobs, self.data.train, precision=self.precision)
 
     def trained(self, logs: Logs) -> None:
         """The next epoch was stepped in a stack, with these mean logs; `advance` then closes it."""
@@ -139,6 +139,7 @@ class Training:
             own = logs[player.name]
             if player.plateau is not None and "loss" in own:
                 player.plateau.see(self.model.monitored(player.name, own, self.knobs))
+        self.knobs = adapted(self.model, self.knobs, metrics, rows=len(self.data.train))
         metrics.update({name: found.value for name, found in self.measure(names).items()})
         if death := self._sensors.not_finite(metrics):
             return self._dead(death, metrics)
@@ -172,6 +173,7 @@ class Training:
         state: dict[str, Json] = {
             "identity": self._identity,
             "step": self._step,
+            "knobs": {**self.knobs},
             "sensors": {**self._sensors.state()},
             "plateaus": {player.name: {**player.plateau.state()} for player in self.players if player.plateau},
         }
@@ -193,6 +195,8 @@ class Training:
                 player.average.copy_(tensors[f"average/{player.name}"])
             if player.plateau is not None:
                 player.plateau.load_state(checkpoint.numbers(state, "plateaus", player.name))
+        knobs = checkpoint.numbers(state, "knobs")
+        self.knobs = {name: value for name, value in knobs.items() if value is not None}
         self._sensors.load_state(checkpoint.numbers(state, "sensors"))
         self._step = checkpoint.whole(state, "step")
 
@@ -228,7 +232,8 @@ class Training:
     def _structure(self, params: Params) -> str | None:
         """In words, since it is shown: what the tensors' shapes follow from."""
         family = type(self.model)
-        if not family.stacks or any(True for _ in self.module.buffers()):
+        stacked = {id(kept) for player in self.players for kept in player.flat.kept}
+        if not family.stacks or any(id(buffer) not in stacked for buffer in self.module.buffers()):
             return None
         shapes = " ".join(f"{name}={params[name]}" for name in family.structural if name in params)
         dtype = str(self.players[0].flat.values.dtype).removeprefix("torch.")

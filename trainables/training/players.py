@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models._family import Family, as_module
+from ..data._data import Split
+from ..models._family import Family, as_module, is_conditional
 from . import schedules
 from .flat import Flat
 from .optim import PlayerOptimizer
@@ -124,16 +125,20 @@ class Epoch:
             yield Chunk(steps=steps, rows=rows, noise=noise)
 
     def train(
-        self, model: Family, players: Sequence[Player], knobs: Mapping[str, float], x: Tensor, *, precision: str
+        self, model: Family, players: Sequence[Player], knobs: Mapping[str, float], split: Split, *, precision: str
     ) -> Logs:
-        """Make the steps on rows of `x`; returns each player's mean logs, its last learning rate and gradient norm.
+        """Make the steps on rows of it; returns each player's mean logs, its last learning rate and gradient norm.
 
         Tensors are read once, at the end: reading one a step would make the device wait each time.
         """
         logs: dict[str, list[Mapping[str, Tensor]]] = {player.name: [] for player in players}
         weight_B = players[0].flat.values.new_full((self.batch_size,), 1.0 / self.batch_size)
         for chunk in self.chunks(model, knobs):
-            batches = torch.split(x[chunk.rows], self.batch_size)
+            x, labels = split.batch(chunk.rows, labeled=is_conditional(model))
+            batches = torch.split(x, self.batch_size)
+            labeled = (
+                [()] * len(batches) if labels is None else [(own,) for own in torch.split(labels, self.batch_size)]
+            )
             drawn = {player: self._split(noise) for player, noise in chunk.noise.items()}
             for place, step in enumerate(chunk.steps):
                 progress = step / self.total
@@ -143,7 +148,7 @@ class Epoch:
                         continue
                     noise = {name: parts[place] for name, parts in drawn[player.name].items()}
                     with autocast(weight_B.device, precision):
-                        loss, logged = model(player.name, batches[place], noise, in_force, weight_B)
+                        loss, logged = model(player.name, batches[place], noise, in_force, weight_B, *labeled[place])
                     player.flat.take(gradients(loss, player.flat.parameters))
                     player.move(step, progress=progress)
                     logs[player.name].append(logged)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..models._family import as_module
+from ..models._family import as_module, is_conditional
 from .alone import Training
 from .captured import Captured, sent
 from .draws import Draws
@@ -64,7 +64,7 @@ class Stack:
         self.structure, self.width = first.structure, width
         self._data, self._device, self._precision = first.data, first.device, first.precision
         self._at_once = self._device.type == "cuda" if at_once is None else at_once
-        self._family = type(first.model)
+        self._family, self._conditional = type(first.model), is_conditional(first.model)
         template = copy.deepcopy(as_module(first.model)).requires_grad_(False)
         self._players = [
             StackedPlayer(player, template, width=width, place=place, at_once=self._at_once)
@@ -287,7 +287,7 @@ class Stack:
         inputs = self._inputs
         size_K1 = inputs["size"][:, None]
         rows_KB, noise = self._draws.take(inputs["slot"], inputs["first"], size, drawn=drawn)
-        x = self._data.train.x[rows_KB]
+        x, labels_KB = self._data.train.batch(rows_KB, labeled=self._conditional)
         weight_KB = (torch.arange(size, device=self._device) < size_K1).to(self._dtype) / size_K1
         knobs = {**plan.absent, **dict(zip(plan.names, inputs[plan.knobs_name], strict=True))}
         for stacked in moving:
@@ -297,6 +297,7 @@ class Stack:
                 noise.get(stacked.name, {}),
                 knobs,
                 weight_KB,
+                labels_KB,
                 others={name: view for frozen in others for name, view in frozen.items()},
                 moves_K=inputs[f"moves.{stacked.name}"],
                 precision=self._precision,

@@ -29,6 +29,8 @@ class StackedPlayer:
         self._layout = player.flat.layout
         self.values = player.flat.values.new_zeros(width, self._layout.size)
         self.grad = torch.zeros_like(self.values)
+        self._state_layout = player.flat.state_layout
+        self._states = player.flat.state.new_zeros(width, self._state_layout.size)
         self._averages: Tensor | None = None
         self.optimizer = (
             RowsOptimizer(width, self._layout.size, dtype=self.values.dtype, device=self.values.device)
@@ -36,14 +38,15 @@ class StackedPlayer:
             else None
         )
         self._template = template
-        self._names = [f"{self.name}.{name}" for name, _ in template.get_submodule(self.name).named_parameters()]
+        self._names = [f"{self.name}.{name}" for name in player.flat.names]
+        self._kept_names = [f"{self.name}.{name}" for name in player.flat.kept_names]
         self._sums: dict[str, Tensor] = {}
         self.norm_K = self.values.new_zeros(width)
         self.resize(0)
 
     def seat(self, row: int, player: Player) -> None:
         """From now on this member's parameters are this row."""
-        player.flat.move(self.values[row], self.grad[row])
+        player.flat.move(self.values[row], self.grad[row], self._states[row])
         if self.optimizer is not None:
             self.optimizer.load_row(row, player.optimizer)
             if player.average is not None:
@@ -68,9 +71,10 @@ class StackedPlayer:
     def resize(self, count: int) -> None:
         """Step the first `count` rows from now on."""
         self._count = count
-        values = self._layout.views(self.values[:count])
-        self.frozen = dict(zip(self._names, values, strict=True))
-        self._leaves = {name: view.detach().requires_grad_() for name, view in self.frozen.items()}
+        values = dict(zip(self._names, self._layout.views(self.values[:count]), strict=True))
+        self._kept = dict(zip(self._kept_names, self._state_layout.views(self._states[:count]), strict=True))
+        self.frozen = {**values, **self._kept}
+        self._leaves = {name: view.detach().requires_grad_() for name, view in values.items()}
         self._gradients = self._layout.views(self.grad[:count])
 
     def differentiate(
@@ -79,20 +83,27 @@ class StackedPlayer:
         noise: Mapping[str, Tensor],
         knobs: Mapping[str, float | Tensor],
         weight_KB: Tensor,
+        labels_KB: Tensor | None,
         *,
         others: Mapping[str, Tensor],
         moves_K: Tensor,
         precision: str,
     ) -> None:
-        """The gradient of this player's loss for every row, and the logs of those that move.
+        """The gradient of this player's loss for every row, and the logs and buffers of those that move.
 
         others: the parameters of the other players.
         """
-        loss_K, logs = self.losses(self._leaves, others, x, noise, knobs, weight_KB, precision=precision)
+        states = self._states[: self._count]
+        before = states.clone()
+        loss_K, logs = self.losses(
+            self._leaves, {**others, **self._kept}, x, noise, knobs, weight_KB, labels_KB, precision=precision
+        )
         # A sum hands each row the unit gradient, so a member whose loss is not finite spoils its own row only.
         found = gradients(loss_K.sum(), list(self._leaves.values()))
         with torch.no_grad():
             torch._foreach_copy_(self._gradients, found)
+            if self._kept:
+                states.copy_(torch.where(moves_K[:, None], states, before))
             for name, value_K in logs.items():
                 sums_K = self._sums_of(name, value_K)[: self._count]
                 sums_K += torch.where(moves_K, value_K, 0.0)
@@ -105,10 +116,11 @@ class StackedPlayer:
         noise: Mapping[str, Tensor],
         knobs: Mapping[str, float | Tensor],
         weight_KB: Tensor,
+        labels_KB: Tensor | None = None,
         *,
         precision: str,
     ) -> Losses:
-        """This player's losses [K] and logs, each [K], under these parameters of its own and of the other players."""
+        """This player's losses [K] and logs, each [K], under these parameters of its own, and what else there is."""
         shared = {name: value for name, value in knobs.items() if not isinstance(value, Tensor)}
         own = {name: value for name, value in knobs.items() if isinstance(value, Tensor)}
 
@@ -119,13 +131,15 @@ class StackedPlayer:
             noise: dict[str, Tensor],
             own: dict[str, Tensor],
             weight_B: Tensor,
+            labels: tuple[Tensor, ...],
         ) -> Losses:
-            arguments = (self.name, x, noise, {**shared, **own}, weight_B)
+            arguments = (self.name, x, noise, {**shared, **own}, weight_B, *labels)
             result: Losses = functional_call(self._template, {**leaves, **fixed}, arguments)
             return result
 
         with autocast(x.device, precision):
-            result: Losses = vmap(loss_of)(dict(leaves), dict(others), x, dict(noise), own, weight_KB)
+            labels = () if labels_KB is None else (labels_KB,)
+            result: Losses = vmap(loss_of)(dict(leaves), dict(others), x, dict(noise), own, weight_KB, labels)
         return result
 
     def coefficients(self, lr_SK: Tensor, moves_SK: Tensor, average_SK: Tensor) -> Tensor:
