@@ -98,7 +98,7 @@ def test_iwae_of_one_sample_is_the_one_sample_elbo(model: Model) -> None:
     noise = torch.randn(20, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     mean, log_variance = double._posterior(x)
     z = mean + (0.5 * log_variance).exp() * noise
-    log_p = double._log_likelihood(x, double._logits(z))
+    log_p = double._distribution.log_prob(x, double._decoded(z))
     ratio = Normal(0.0, 1.0).log_prob(z) - Normal(mean, (0.5 * log_variance).exp()).log_prob(z)
     assert torch.allclose(double.log_weights(x, noise[None])[0], log_p + ratio.sum(1), rtol=1e-12)
 

@@ -1,7 +1,6 @@
 """The VAE: its KL, its likelihood, its knobs, and the faults that are easy to make."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -150,7 +149,7 @@ def test_samples_follow_the_decoders_distribution() -> None:
     latent = torch.zeros(count, LATENT, dtype=torch.float64)
     samples = model.sample({"latent": latent, "pixel": drawn["pixel"]})
     assert (samples.dtype, samples.shape) == (torch.uint8, (count, 1, 8, 8))
-    expected = model._logits(latent[:1]).softmax(1)[0].detach()
+    expected = model._decoded(latent[:1]).softmax(1)[0].detach()
     found = torch.stack([(samples.flatten(1) == level).double().mean(0) for level in range(17)])
     # Five standard errors of a share near 1/17.
     assert float((found - expected).abs().max()) < 5 * math.sqrt(1 / 17 / count)
@@ -166,9 +165,3 @@ def test_a_size_below_one_is_refused(name: str) -> None:
 def test_a_knob_out_of_range_is_refused(knob: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(knob))} must be at least 0"):
         Model.knobs(Params(knob))
-
-
-def test_data_without_levels_are_refused() -> None:
-    data = replace(digits.load(), levels=None)
-    with pytest.raises(ValueError, match="'digits' has real values: quantize"):
-        Model.build(Params({"latent": 1, "width": 1, "depth": 1}), data=data, generator=torch.Generator())

@@ -1,0 +1,96 @@
+"""Pyramids of convolutions: images down to numbers and latents up to images, a factor of 2 in the side at each layer.
+
+Radford et al. 2016, arXiv 1511.06434, without its batch normalization, which would mix rows and spoil a gradient
+penalty. Dropout takes whole channels (Tompson et al. 2015, arXiv 1411.4280): neighboring places carry the same again.
+Floor: torch and data. Axes: B rows, L latents, H channels of all hidden maps, C channels, Y and X places in an image.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
+
+from ..data._data import Data
+from ._layers import LEAK, doubling, halving, linear, masked_dropout
+
+
+class Downsampling(nn.Module):
+    """Images [B, C, Y, X] to numbers [B, outputs]: a convolution a halving, then a linear layer.
+
+    `channels` are those of the image and of each map below it; `side` is that of the coarsest.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        side: int,
+        outputs: int,
+        generator: torch.Generator,
+        leak: float = LEAK,
+    ) -> None:
+        super().__init__()
+        self.leak = leak
+        self.blocks = nn.ModuleList(
+            halving(inputs, outputs, generator=generator) for inputs, outputs in itertools.pairwise(channels)
+        )
+        self.last = linear(channels[-1] * side * side, outputs, generator=generator)
+
+    def forward(self, x: Tensor, uniforms: Sequence[Tensor] = (), rate: float | Tensor = 0.0) -> Tensor:
+        """`uniforms` is empty (no dropout) or has one [B, channels] tensor for each halving."""
+        for place, block in enumerate(self.blocks):
+            x = leaky_relu(block(x), self.leak)
+            if uniforms:
+                x = masked_dropout(x, uniforms[place][..., None, None], rate)
+        numbers: Tensor = self.last(x.flatten(1))
+        return numbers
+
+
+class Upsampling(nn.Module):
+    """Latents to images [B, C, Y, X]: a linear layer to the coarsest map, then a transposed convolution a doubling.
+
+    `channels` are those of each map and of the image above them; `side` is that of the coarsest.
+    """
+
+    def __init__(
+        self, latent: int, channels: Sequence[int], *, side: int, generator: torch.Generator, leak: float = LEAK
+    ) -> None:
+        super().__init__()
+        self.leak = leak
+        self.coarsest = (channels[0], side, side)
+        self.first = linear(latent, math.prod(self.coarsest), generator=generator)
+        self.blocks = nn.ModuleList(
+            doubling(inputs, outputs, generator=generator) for inputs, outputs in itertools.pairwise(channels)
+        )
+
+    def forward(self, z_BL: Tensor, uniforms: Sequence[Tensor] = (), rate: float | Tensor = 0.0) -> Tensor:
+        """`uniforms` is empty (no dropout) or has one [B, channels] tensor for each map below the image."""
+        x: Tensor = self.first(z_BL).view(-1, *self.coarsest)
+        for place, block in enumerate(self.blocks):
+            x = leaky_relu(x, self.leak)
+            if uniforms:
+                x = masked_dropout(x, uniforms[place][..., None, None], rate)
+            x = block(x)
+        return x
+
+
+def pyramid(data: Data) -> tuple[int, int]:
+    """The side of the coarsest map and the number of doublings up to the data: 8 = 2 x 2 x 2, 64 = 4 x 2 x ... x 2.
+
+    Raises `ValueError` for data that are no square images with a side that is a multiple of 4.
+    """
+    shape = data.shape
+    if len(shape) != 3 or shape[1] != shape[2] or shape[1] % 4:
+        raise ValueError(
+            "the architecture 'conv' needs square images [channels, side, side] with a side that is a multiple of 4, "
+            f"and rows of {data.name!r} have the shape {list(shape)}: set architecture to mlp, or pad the images"
+        )
+    side, doublings = shape[1] // 4, 2
+    while side % 2 == 0 and side > 4:
+        side, doublings = side // 2, doublings + 1
+    return side, doublings
