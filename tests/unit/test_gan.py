@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from trainables.data import digits, ring
 from trainables.data._data import Data, Split
-from trainables.models._adversarial import discriminator_loss, generator_loss
+from trainables.models._adversarial import LOSSES, discriminator_loss, generator_loss
 from trainables.models.gan import Model
 from trainables.training.params import Params
 
@@ -19,16 +19,17 @@ ROWS = 6
 SIZES = {"mlp": {"architecture": "mlp", "latent": 3, "width": 8, "depth": 2},
          "conv": {"architecture": "conv", "latent": 3, "width": 4}}  # fmt: skip
 every_architecture = pytest.mark.parametrize("architecture", ["mlp", "conv"])
-every_loss = pytest.mark.parametrize("hinge", [0.0, 1.0])
+every_loss = pytest.mark.parametrize("kind", LOSSES)
 
 
-def knobs(**changed: float | str) -> dict[str, float]:
+def knobs(**changed: float | str | bool) -> dict[str, float]:
     return Model.in_force(Model.knobs(Params(changed)), progress=0.5)
 
 
-def build(architecture: str = "mlp", *, data: Data | None = None, seed: int = 0) -> Model:
+def build(architecture: str = "mlp", *, data: Data | None = None, seed: int = 0, conditional: bool = False) -> Model:
     generator = torch.Generator().manual_seed(seed)
-    return Model.build(Params(SIZES[architecture]), data=data or digits.load(), generator=generator).double()
+    params = Params({**SIZES[architecture], "conditional": conditional})
+    return Model.build(params, data=data or digits.load(), generator=generator).double()
 
 
 def rows(begin: int = 0) -> Tensor:
@@ -37,7 +38,7 @@ def rows(begin: int = 0) -> Tensor:
 
 def noise(model: Model, player: str, in_force: dict[str, float], *, seed: int = 1) -> dict[str, Tensor]:
     drawn = model.draw(player, torch.Generator().manual_seed(seed), rows=ROWS, knobs=in_force)
-    return {name: tensor.double() for name, tensor in drawn.items()}
+    return {name: tensor if name == "label" else tensor.double() for name, tensor in drawn.items()}
 
 
 def evenly() -> Tensor:
@@ -62,36 +63,31 @@ def numbers(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def test_the_hinge_has_the_values_of_its_definition() -> None:
+def test_the_losses_have_the_values_of_their_definitions() -> None:
     real, fake = numbers(2.0, 0.5, -1.0), numbers(-2.0, 0.5, 0.0)
-    assert discriminator_loss(real, fake, 1.0).tolist() == [0.0, 2.0, 3.0]
-    assert generator_loss(fake, 1.0).tolist() == [2.0, -0.5, 0.0]
+    expected = {
+        "hinge": ([0.0, 2.0, 3.0], [2.0, -0.5, 0.0]),
+        "wgan-gp": ([-4.0, 0.0, 1.0], [2.0, -0.5, 0.0]),
+        "least-squares": ([2.5, 0.25, 2.0], [4.5, 0.125, 0.5]),
+    }
+    for kind, (of_discriminator, of_generator) in expected.items():
+        assert discriminator_loss(real, fake, knobs(loss=kind)).tolist() == of_discriminator
+        assert generator_loss(fake, knobs(loss=kind)).tolist() == of_generator
 
 
 def test_the_non_saturating_loss_is_the_cross_entropy_of_logits() -> None:
     real, fake = numbers(1.5, -0.3), numbers(0.2, -4.0)
     by_hand = -(real.sigmoid().log() + (1 - fake.sigmoid()).log())
-    assert torch.allclose(discriminator_loss(real, fake, 0.0), by_hand, rtol=1e-12)
-    assert torch.allclose(generator_loss(fake, 0.0), -fake.sigmoid().log(), rtol=1e-12)
-    # With a sigmoid inside the discriminator as well, the loss could never get there.
-    certain = discriminator_loss(numbers(20.0), numbers(-20.0), 0.0)
-    assert float(certain) == pytest.approx(2 * math.log1p(math.exp(-20.0)), rel=1e-9)
+    assert torch.allclose(discriminator_loss(real, fake, knobs()), by_hand, rtol=1e-12)
+    assert torch.allclose(generator_loss(fake, knobs()), -fake.sigmoid().log(), rtol=1e-12)
 
 
 @every_loss
-def test_a_knob_that_is_a_tensor_picks_the_same_loss(hinge: float) -> None:
-    real, fake = numbers(1.5, -0.3, 4.0), numbers(0.2, -4.0, 1.0)
-    assert torch.equal(discriminator_loss(real, fake, numbers(hinge)[0]), discriminator_loss(real, fake, hinge))
-    assert torch.equal(generator_loss(fake, numbers(hinge)[0]), generator_loss(fake, hinge))
-
-
-@every_loss
-def test_the_players_pull_a_fakes_logit_in_opposite_directions(hinge: float) -> None:
-    fake = numbers(-0.5, 0.0, 0.7).requires_grad_()
-    (of_discriminator,) = torch.autograd.grad(discriminator_loss(torch.zeros_like(fake), fake, hinge).sum(), fake)
-    (of_generator,) = torch.autograd.grad(generator_loss(fake, hinge).sum(), fake)
-    assert bool((of_discriminator > 0).all())
-    assert bool((of_generator < 0).all())
+def test_knobs_that_are_tensors_pick_the_same_loss(kind: str) -> None:
+    real, fake, own = numbers(1.5, -0.3, 4.0), numbers(0.2, -4.0, 1.0), knobs(loss=kind)
+    tensors = {name: numbers(value)[0] for name, value in own.items()}
+    assert torch.equal(discriminator_loss(real, fake, tensors), discriminator_loss(real, fake, own))
+    assert torch.equal(generator_loss(fake, tensors), generator_loss(fake, own))
 
 
 def test_the_losses_of_a_model_are_those_of_its_logits() -> None:
@@ -130,7 +126,7 @@ def test_the_discriminators_loss_moves_no_generator_weight(architecture: str, r1
 def test_r1_of_a_linear_discriminator_is_half_the_square_of_its_weights() -> None:
     model = build()
     linear = torch.nn.Linear(64, 1).double()
-    model.discriminator.forward = lambda x, uniforms, rate: linear(x)  # type: ignore[method-assign]
+    model.discriminator.forward = lambda x, *_: linear(x)  # type: ignore[method-assign]
     drawn = noise(model, "discriminator", knobs())
     with_penalty = loss(model, "discriminator", knobs(r1=3.0), drawn=drawn)
     without = loss(model, "discriminator", knobs(), drawn=drawn)
@@ -141,9 +137,10 @@ def test_r1_of_a_linear_discriminator_is_half_the_square_of_its_weights() -> Non
 
 
 @every_architecture
-@pytest.mark.parametrize("hinge", ["non-saturating", "hinge"])
-def test_the_gradient_under_r1_is_that_of_finite_differences(architecture: str, hinge: str) -> None:
-    model, in_force = build(architecture), knobs(r1=2.0, dropout=0.3, loss=hinge)
+@every_loss
+def test_the_gradient_under_a_penalty_is_that_of_finite_differences(architecture: str, kind: str) -> None:
+    penalty = {"gp": 3.0} if kind == "wgan-gp" else {"r1": 2.0}
+    model, in_force = build(architecture), knobs(dropout=0.3, loss=kind, **penalty)
     drawn = noise(model, "discriminator", in_force)
     parameters = list(model.discriminator.parameters())
     gradients = torch.autograd.grad(loss(model, "discriminator", in_force, drawn=drawn), parameters)
@@ -173,35 +170,52 @@ def test_a_penalty_that_is_off_costs_no_second_pass() -> None:
     assert len(calls) == 3
 
 
+OWN: list[dict[str, float | str | bool]] = [
+    {"r1": 1.0, "dropout": 0.3, "loss": "hinge"},
+    {},
+    {"r1": 10.0, "dropout": 0.1, "spectral_norm": True},
+    {"loss": "wgan-gp", "gp": 5.0, "dropout": 0.2},
+    {"loss": "wgan-gp", "gp": 0.1, "spectral_norm": True},
+    {"loss": "least-squares"},
+]
+
+
 @every_architecture
-def test_three_members_in_a_stack_get_what_each_gets_alone(architecture: str) -> None:
-    """They differ in loss, R1 and dropout, one of them has neither of the last two; second derivatives included."""
-    members = [build(architecture, seed=seed) for seed in range(3)]
-    own = [knobs(r1=1.0, dropout=0.3, loss="hinge"), knobs(), knobs(r1=10.0, dropout=0.1)]
-    weights, _ = stack_module_state(members)  # type: ignore[arg-type]
-    xs = torch.stack([rows(ROWS * place) for place in range(3)])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_members_of_a_stack_get_what_each_gets_alone(architecture: str, conditional: bool) -> None:
+    """They differ in loss, penalty, dropout and spectral norm, and one has none; second derivatives included."""
+    own = [knobs(**each) for each in OWN]
+    members = [build(architecture, seed=seed, conditional=conditional) for seed in range(len(own))]
+    weights, buffers = stack_module_state(members)  # type: ignore[arg-type]
+    xs = torch.stack([rows(ROWS * place) for place in range(len(own))])
+    labels = torch.arange(len(own))[:, None] + torch.arange(ROWS) % 3
     stacked_knobs = {name: torch.tensor([each[name] for each in own], dtype=torch.float64) for name in own[0]}
     for player in Model.players:
         drawn = [
             noise(member, player, each, seed=seed) for seed, (member, each) in enumerate(zip(members, own, strict=True))
         ]
+        names = {name: tensor for each in drawn for name, tensor in each.items()}
         stacked = {
-            name: torch.stack([each.get(name, torch.zeros_like(drawn[0][name])) for each in drawn]) for name in drawn[0]
+            name: torch.stack([each.get(name, torch.zeros_like(one)) for each in drawn]) for name, one in names.items()
         }
 
-        def both(state: dict[str, Tensor], x: Tensor, noise: dict[str, Tensor], knob: dict[str, Tensor]) -> object:
-            return functional_call(members[0], state, (player, x, noise, knob, evenly()))  # noqa: B023
+        def both(state: dict[str, Tensor], *rest: Tensor | dict[str, Tensor]) -> object:
+            x, noise, knob, of_x = rest
+            return functional_call(members[0], state, (player, x, noise, knob, evenly(), of_x))  # noqa: B023
 
-        losses, logs = vmap(both)(weights, xs, stacked, stacked_knobs)
-        names = [name for name in weights if name.startswith(player)]
-        gradients = torch.autograd.grad(losses.sum(), [weights[name] for name in names])
+        losses, logs = vmap(both)({**weights, **buffers}, xs, stacked, stacked_knobs, labels)
+        names_of_player = [name for name in weights if name.startswith(player)]
+        gradients = torch.autograd.grad(losses.sum(), [weights[name] for name in names_of_player])
         for place, member in enumerate(members):
-            alone, alone_logs = member(player, xs[place], drawn[place], own[place], evenly())
+            of_rows = labels[place] if conditional else None
+            alone, alone_logs = member(player, xs[place], drawn[place], own[place], evenly(), of_rows)
             assert torch.allclose(losses[place], alone, rtol=1e-12)
             for name, log in alone_logs.items():
                 assert torch.allclose(logs[name][place], log, rtol=1e-12, atol=1e-15), name
+            for name, buffer in member.named_buffers():
+                assert torch.allclose(buffers[name][place], buffer, rtol=1e-12, atol=1e-15), name
             of_member = dict(member.named_parameters())
-            expected = torch.autograd.grad(alone, [of_member[name] for name in names])
+            expected = torch.autograd.grad(alone, [of_member[name] for name in names_of_player])
             for gradient, right in zip(gradients, expected, strict=True):
                 assert torch.allclose(gradient[place], right, rtol=1e-12, atol=1e-14)
 
@@ -310,7 +324,9 @@ def test_an_unknown_architecture_is_refused() -> None:
         ({"r1": -1.0}, "r1 must be at least 0"),
         ({"r1": float("nan")}, "r1 must be at least 0"),
         ({"dropout": 1.0}, "dropout must be at least 0, a rate also below 1"),
-        ({"loss": "wgan"}, "loss must be one of non-saturating, hinge, and it is 'wgan'"),
+        ({"gp": 0.0, "loss": "wgan-gp"}, "gp must be above 0, and it is 0.0"),
+        ({"gp": -1.0, "loss": "wgan-gp"}, "gp must be at least 0"),
+        ({"loss": "wgan"}, "loss must be one of non-saturating, hinge, wgan-gp, least-squares, and it is 'wgan'"),
         ({"critic_steps": 0}, "critic_steps must be at least 1"),
     ],
 )

@@ -1,14 +1,15 @@
-"""What the adversarial families share: losses, penalty, draws, collapse, sampling; a family file adds the networks.
+"""What the adversarial families share: losses, penalties, draws, collapse, sampling; a family file adds the networks.
 
 Goodfellow et al. 2014, arXiv 1406.2661, with the generator's loss that does not saturate (section 3). Hinge: Lim and Ye
-2017, arXiv 1705.02894. R1: Mescheder et al. 2018, arXiv 1801.04406, eq. (9). Classes: Mirza and Osindero 2014, arXiv
-1411.1784. Floor: torch. Axes: B rows, T steps of a series, D numbers of a row, U units that can be dropped.
+2017, arXiv 1705.02894. WGAN-GP: Gulrajani et al. 2017, arXiv 1704.00028, eq. (3). Least squares: Mao et al. 2017, arXiv
+1611.04076, eq. (9). R1: Mescheder et al. 2018, arXiv 1801.04406, eq. (9). Floor: torch.
+Axes: B rows, T steps of a series, D numbers of a row, U units that can be dropped.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -18,10 +19,9 @@ from torch.nn.functional import softplus
 from ..data._data import Data
 from ..training.params import Params
 from ._family import Knobs, Losses, Noise
-from ._layers import is_on, over_rows
+from ._layers import is_on, over_rows, turn_singular_vectors
 
-# The loss families, by the number that stands for each among the knobs.
-LOSSES = ("non-saturating", "hinge")
+LOSSES = ("non-saturating", "hinge", "wgan-gp", "least-squares")
 # Mean logits of reals and fakes this far apart leave a sigmoid of 5e-5 on either side.
 SATURATED_MARGIN = 10.0
 # Training rows, evenly spaced, that the spread of the data is taken from.
@@ -34,7 +34,8 @@ class Adversarial(nn.Module):
     """A discriminator that tells rows from samples, and a generator that learns from it; `build` is the family's.
 
     A family makes the networks `discriminator` and `generator`, and what calls them: `_fakes` and `_logits`. Both meet
-    rows in the discriminator's scale, [B, *shape]: grey levels as -1..1, real numbers as they are.
+    rows in the discriminator's scale, [B, *shape]: grey levels as -1..1, real numbers as they are. One whose
+    discriminator has a spectral norm adds the knob `spectral_norm`.
 
     noise_shape: of what the generator makes one row from. units: U, how many of the discriminator's can be dropped.
     Raises `ValueError` where classes are asked for and the rows have no labels.
@@ -70,13 +71,22 @@ class Adversarial(nn.Module):
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, and it is {loss!r}: correct it in the space")
         if critic_steps < 1:
             raise ValueError(f"critic_steps must be at least 1, and they are {critic_steps}: correct it in the space")
-        knobs = {"r1": params.number("r1", 0.0), "dropout": params.number("dropout", 0.0)}
+        # The gradient penalty belongs to its loss, and takes the place of R1 there.
+        wasserstein = loss == "wgan-gp"
+        knobs = {
+            "r1": 0.0 if wasserstein else params.number("r1", 0.0),
+            "gp": params.number("gp", 10.0) if wasserstein else 0.0,
+            "dropout": params.number("dropout", 0.0),
+        }
         for name, value in knobs.items():
             if not 0.0 <= value < (1.0 if name == "dropout" else math.inf):
                 raise ValueError(
                     f"{name} must be at least 0, a rate also below 1, and it is {value}: correct it in the space"
                 )
-        return {**knobs, "hinge": float(LOSSES.index(loss)), "critic_steps": float(critic_steps)}
+        if wasserstein and knobs["gp"] == 0.0:
+            raise ValueError("gp must be above 0, and it is 0.0: a critic without a penalty has no bound; raise it")
+        chosen = {"hinge": float(loss == "hinge"), "least_squares": float(loss == "least-squares")}
+        return {**knobs, **chosen, "critic_steps": float(critic_steps)}
 
     @classmethod
     def in_force(cls, knobs: Mapping[str, float], *, progress: float) -> dict[str, float]:
@@ -95,6 +105,8 @@ class Adversarial(nn.Module):
             for name in ("real", "fake") if player == "discriminator" else ("fake",):
                 shape = (rows, self.units)
                 noise[f"dropout_{name}"] = torch.rand(shape, generator=generator, device=generator.device)
+        if knobs["gp"] > 0.0 and player == "discriminator":
+            noise["epsilon"] = torch.rand(rows, generator=generator, device=generator.device)
         return noise
 
     def forward(
@@ -110,6 +122,7 @@ class Adversarial(nn.Module):
         return logs["loss"]
 
     def collapsed(self, logs: Mapping[str, float], knobs: Mapping[str, float]) -> str | None:
+        # Least squares draw the logits to 0 and 1, so they never come so far apart, and this stays silent.
         margin = logs["discriminator.real"] - logs["discriminator.fake"]
         # A generator that did not move in this epoch has no logs.
         spread = logs.get("generator.spread", math.inf)
@@ -172,16 +185,22 @@ class Adversarial(nn.Module):
             fake = self._fakes(noise["latent"], drawn_B)
         real = self._scaled(x, self.dtype)
         of_real, of_fake = noise.get("dropout_real"), noise.get("dropout_fake")
-        if is_on(knobs["r1"]):
+        turn_singular_vectors(self.discriminator, knobs.get("spectral_norm", 0.0))
+        gradient = None
+        if is_on(knobs["r1"]) and not is_on(knobs["gp"]):
             # One pass serves the logits and their gradient.
             real_logits, gradient = self._slope(real, labels_B, of_real, knobs)
             fake_logits = self._judged(fake, drawn_B, of_fake, knobs)
-            penalty = 0.5 * knobs["r1"] * over_rows(weight_B, gradient.flatten(1).square().sum(1))
         else:
             logits = self._judged(torch.cat([real, fake]), _both(labels_B, drawn_B), _both(of_real, of_fake), knobs)
             real_logits, fake_logits = logits.chunk(2)
-            penalty = torch.zeros((), dtype=logits.dtype, device=logits.device)
-        loss_B = mean_over_steps(discriminator_loss(real_logits, fake_logits, knobs["hinge"]))
+        if is_on(knobs["gp"]):
+            # Beside members with R1 one more pass serves both penalties. A point between the two has the class and the
+            # dropped units of the real row.
+            points = _between(real, fake, noise["epsilon"], knobs["gp"])
+            _, gradient = self._slope(points, labels_B, of_real, knobs)
+        penalty = over_rows(weight_B, _penalty(gradient, real_logits, knobs))
+        loss_B = mean_over_steps(discriminator_loss(real_logits, fake_logits, knobs))
         loss = over_rows(weight_B, loss_B) + penalty
         logs = {
             "loss": loss.detach(),
@@ -195,7 +214,7 @@ class Adversarial(nn.Module):
         labels_B = noise.get("label")
         fake = self._fakes(noise["latent"], labels_B)
         logits = self._judged(fake, labels_B, noise.get("dropout_fake"), knobs)
-        loss = over_rows(weight_B, mean_over_steps(generator_loss(logits, knobs["hinge"])))
+        loss = over_rows(weight_B, mean_over_steps(generator_loss(logits, knobs)))
         return loss, {"loss": loss.detach(), "spread": _spread(fake.detach(), weight_B) / self.spread_of_data}
 
     def _slope(
@@ -210,21 +229,55 @@ class Adversarial(nn.Module):
         return logits, gradient
 
 
-def discriminator_loss(real: Tensor, fake: Tensor, hinge: float | Tensor) -> Tensor:
-    """The discriminator's loss logit by logit, hinge where `hinge` is 1 and cross-entropy where it is 0."""
-    entropy = softplus(-real) + softplus(fake)
-    if not is_on(hinge):
-        return entropy
-    hinged = (1.0 - real).relu() + (1.0 + fake).relu()
-    return torch.where(hinge > 0.5, hinged, entropy) if isinstance(hinge, Tensor) else hinged
+def discriminator_loss(real: Tensor, fake: Tensor, knobs: Knobs) -> Tensor:
+    """The discriminator's loss logit by logit; cross-entropy where the knobs choose no other."""
+    others: dict[str, Callable[[], Tensor]] = {
+        "hinge": lambda: (1.0 - real).relu() + (1.0 + fake).relu(),
+        "gp": lambda: fake - real,
+        "least_squares": lambda: 0.5 * ((real - 1.0).square() + fake.square()),
+    }
+    return _chosen(softplus(-real) + softplus(fake), others, knobs)
 
 
-def generator_loss(fake: Tensor, hinge: float | Tensor) -> Tensor:
-    """The generator's loss from the logits of its rows; with the hinge it is minus the logit."""
-    entropy = softplus(-fake)
-    if not is_on(hinge):
-        return entropy
-    return torch.where(hinge > 0.5, -fake, entropy) if isinstance(hinge, Tensor) else -fake
+def generator_loss(fake: Tensor, knobs: Knobs) -> Tensor:
+    """The generator's loss from the logits of its rows; cross-entropy that does not saturate where nothing else."""
+    others: dict[str, Callable[[], Tensor]] = {
+        "hinge": lambda: -fake,
+        "gp": lambda: -fake,
+        "least_squares": lambda: 0.5 * (fake - 1.0).square(),
+    }
+    return _chosen(softplus(-fake), others, knobs)
+
+
+def _chosen(usual: Tensor, others: Mapping[str, Callable[[], Tensor]], knobs: Knobs) -> Tensor:
+    """The loss whose knob is above 0, of which there is one at most, or the usual one."""
+    for name, loss in others.items():
+        knob = knobs[name]
+        if is_on(knob):
+            usual = torch.where(knob > 0.0, loss(), usual) if isinstance(knob, Tensor) else loss()
+    return usual
+
+
+def _between(real: Tensor, fake: Tensor, epsilon_B: Tensor, gp: float | Tensor) -> Tensor:
+    """Points on the lines from fakes to reals, for members with a gradient penalty; the reals for others."""
+    epsilon = epsilon_B.view(-1, *[1] * (real.dim() - 1))
+    points = epsilon * real + (1.0 - epsilon) * fake
+    return torch.where(gp > 0.0, points, real) if isinstance(gp, Tensor) else points
+
+
+def _penalty(gradient: Tensor | None, logits: Tensor, knobs: Knobs) -> Tensor:
+    """[B]: R1 or the gradient penalty, of which a member has one at most."""
+    penalty_B = logits.new_zeros(len(logits))
+    if gradient is None:
+        return penalty_B
+    square_B = gradient.flatten(1).square().sum(1)
+    if is_on(knobs["r1"]):
+        penalty_B = 0.5 * knobs["r1"] * square_B
+    if is_on(knobs["gp"]):
+        # The root of 0 has no derivative: there the norm is a constant.
+        norm_B = torch.where(square_B > 0.0, square_B, 1.0).sqrt() * (square_B > 0.0)
+        penalty_B = penalty_B + knobs["gp"] * (norm_B - 1.0).square()
+    return penalty_B
 
 
 def mean_over_steps(values: Tensor) -> Tensor:

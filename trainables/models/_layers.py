@@ -71,6 +71,62 @@ def doubling(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Con
     return layer
 
 
+def add_singular_vectors(network: nn.Module, *, generator: torch.Generator) -> None:
+    """Give each linear layer and 2-D convolution of a network what `normed` needs: the buffers `u` [O] and `v` [I].
+
+    They are the left and right singular vectors of the largest singular value of its weight [O, I], a convolution's
+    with all axes but the first as one: Miyato et al. 2018, arXiv 1802.05957. `u` is drawn, and both then found by as
+    many power iterations as torch's own spectral norm makes at first.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            weight_OI = layer.weight.detach().flatten(1)
+            u_O = torch.randn(len(weight_OI), generator=generator)
+            layer.register_buffer("u", nn.functional.normalize(u_O, dim=0))
+            layer.register_buffer("v", nn.functional.normalize(weight_OI.mT @ u_O, dim=0))
+    for _ in range(15):
+        turn_singular_vectors(network, 1.0)
+
+
+def turn_singular_vectors(network: nn.Module, spectral_norm: float | Tensor) -> None:
+    """One power iteration for each layer that has singular vectors, in place; none where `spectral_norm` is 0."""
+    if not is_on(spectral_norm):
+        return
+    for layer in network.modules():
+        if not (isinstance(layer, nn.Linear | nn.Conv2d) and "u" in layer._buffers):
+            continue
+        # In full precision also where autocast is on.
+        with torch.no_grad(), torch.autocast(layer.weight.device.type, enabled=False):
+            weight_OI, v_I = layer.weight.flatten(1), layer.get_buffer("v")
+            turned_O = nn.functional.normalize(weight_OI @ v_I, dim=0)
+            turned_I = nn.functional.normalize(weight_OI.mT @ turned_O, dim=0)
+            for name, turned in (("u", turned_O), ("v", turned_I)):
+                kept = layer.get_buffer(name)
+                if isinstance(spectral_norm, Tensor):
+                    turned = torch.where(spectral_norm > 0.0, turned, kept)
+                kept.copy_(turned)
+
+
+def normed(layer: nn.Module, x: Tensor, spectral_norm: float | Tensor) -> Tensor:
+    """The layer's output, its weight divided by its largest singular value where `spectral_norm` is 1.
+
+    The value is u W v, under the singular vectors as they stand. It is one number, so the output is divided instead.
+    """
+    if not is_on(spectral_norm):
+        plain: Tensor = layer(x)
+        return plain
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    assert layer.bias is not None
+    # A sum and not a matrix product, which autocast would take in half precision.
+    largest = (torch.outer(layer.get_buffer("u"), layer.get_buffer("v")) * layer.weight.flatten(1)).sum()
+    if isinstance(spectral_norm, Tensor):
+        largest = torch.where(spectral_norm > 0.0, largest, 1.0)
+    if isinstance(layer, nn.Linear):
+        return nn.functional.linear(x, layer.weight) / largest + layer.bias
+    maps = nn.functional.conv2d(x, layer.weight, None, layer.stride, layer.padding)
+    return maps / largest + layer.bias[:, None, None]
+
+
 def _draw(weight: Tensor, bias: Tensor | None, *, fan_in: int, generator: torch.Generator) -> None:
     bound = fan_in**-0.5
     with torch.no_grad():
@@ -80,7 +136,10 @@ def _draw(weight: Tensor, bias: Tensor | None, *, fan_in: int, generator: torch.
 
 
 class MLP(nn.Module):
-    """Linear layers with leaky ReLU between them, and dropout after each hidden one where uniforms are handed in."""
+    """Linear layers with leaky ReLU between them, and dropout after each hidden one where uniforms are handed in.
+
+    Under a spectral norm the layers have singular vectors; see `add_singular_vectors`.
+    """
 
     def __init__(self, sizes: Sequence[int], *, generator: torch.Generator, leak: float = LEAK) -> None:
         super().__init__()
@@ -89,12 +148,17 @@ class MLP(nn.Module):
             linear(inputs, outputs, generator=generator) for inputs, outputs in itertools.pairwise(sizes)
         )
 
-    def forward(self, x: Tensor, uniforms: Sequence[Tensor] = (), rate: float | Tensor = 0.0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        uniforms: Sequence[Tensor] = (),
+        rate: float | Tensor = 0.0,
+        spectral_norm: float | Tensor = 0.0,
+    ) -> Tensor:
         """The last layer's output; `uniforms` is empty (no dropout) or has one [B, H] tensor for each hidden layer."""
         *hidden, last = self.layers
         for place, layer in enumerate(hidden):
-            x = nn.functional.leaky_relu(layer(x), self.leak)
+            x = nn.functional.leaky_relu(normed(layer, x, spectral_norm), self.leak)
             if uniforms:
                 x = masked_dropout(x, uniforms[place], rate)
-        out: Tensor = last(x)
-        return out
+        return normed(last, x, spectral_norm)

@@ -1,7 +1,8 @@
 """Generative adversarial network: a perceptron or a convolutional pair; `_adversarial` holds the losses.
 
 Convolutions: Radford et al. 2016, arXiv 1511.06434, without its batch normalization, which would mix rows and spoil a
-gradient penalty. Classes are shown to both networks as one-hot vectors: Mirza and Osindero 2014, arXiv 1411.1784.
+gradient penalty. Classes are shown to both networks as one-hot vectors: Mirza and Osindero 2014, arXiv 1411.1784. The
+discriminator may have a spectral norm: Miyato et al. 2018, arXiv 1802.05957.
 Floor: torch. Axes: B rows, N numbers of noise and one-hot classes, C channels, Y and X places in an image, U units.
 """
 
@@ -20,7 +21,7 @@ from ..data._data import Data
 from ..training.params import Params
 from ._adversarial import Adversarial, one_hot
 from ._family import Knobs
-from ._layers import MLP, doubling, halving, linear, masked_dropout
+from ._layers import MLP, add_singular_vectors, doubling, halving, linear, masked_dropout, normed
 
 LEAK = 0.2
 
@@ -56,13 +57,18 @@ class ConvDiscriminator(nn.Module):
         )
         self.last = linear(channels[-1] * side * side, 1, generator=generator)
 
-    def forward(self, x: Tensor, uniforms: Sequence[Tensor] = (), rate: float | Tensor = 0.0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        uniforms: Sequence[Tensor] = (),
+        rate: float | Tensor = 0.0,
+        spectral_norm: float | Tensor = 0.0,
+    ) -> Tensor:
         for place, block in enumerate(self.blocks):
-            x = leaky_relu(block(x), LEAK)
+            x = leaky_relu(normed(block, x, spectral_norm), LEAK)
             if uniforms:
                 x = masked_dropout(x, uniforms[place][..., None, None], rate)
-        logits: Tensor = self.last(x.flatten(1))
-        return logits
+        return normed(self.last, x.flatten(1), spectral_norm)
 
 
 class Model(Adversarial):
@@ -101,6 +107,7 @@ class Model(Adversarial):
             size = math.prod(self.shape)
             self.discriminator = MLP((size + self.classes, *hidden, 1), generator=generator, leak=LEAK)
             self.generator = MLP((latent + self.classes, *hidden, size), generator=generator, leak=LEAK)
+        add_singular_vectors(self.discriminator, generator=generator)
 
     @classmethod
     def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:
@@ -116,6 +123,10 @@ class Model(Adversarial):
             generator=generator,
         )
 
+    @classmethod
+    def knobs(cls, params: Params) -> dict[str, float]:
+        return {**super().knobs(params), "spectral_norm": float(params.boolean("spectral_norm", False))}
+
     def _fakes(self, latent: Tensor, labels_B: Tensor | None) -> Tensor:
         rows: Tensor = self.generator(self._with_classes(latent, labels_B))
         return self._bounded(rows).view(-1, *self.shape)
@@ -123,7 +134,7 @@ class Model(Adversarial):
     def _logits(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
         seen = self._with_classes(rows if self.convolutional else rows.flatten(1), labels_B)
         uniforms = () if uniform_BU is None else torch.split(uniform_BU, list(self.hidden), 1)
-        logits: Tensor = self.discriminator(seen, uniforms, knobs["dropout"])
+        logits: Tensor = self.discriminator(seen, uniforms, knobs["dropout"], knobs["spectral_norm"])
         return logits[:, 0]
 
     def _with_classes(self, values: Tensor, labels_B: Tensor | None) -> Tensor:
