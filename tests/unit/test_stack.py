@@ -70,10 +70,13 @@ def test_a_model_with_a_buffer_of_no_player_has_no_structure(monkeypatch: pytest
 
     def with_buffer(self: gan.Model, *args: object, **more: object) -> None:
         original(self, *args, **more)  # type: ignore[arg-type]
-        self.register_buffer("seen", torch.zeros(1))
+        self.register_buffer("seen", torch.zeros(1), persistent=persistent)
 
     monkeypatch.setattr(gan.Model, "__init__", with_buffer)
+    persistent = True
     assert training("mlp", {}, seed=0).structure is None
+    persistent = False
+    assert training("mlp", {}, seed=0).structure is not None
 
 
 def test_a_stack_takes_neither_another_structure_nor_more_than_its_width() -> None:

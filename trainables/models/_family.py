@@ -60,7 +60,8 @@ class Family(Generative, Protocol):
     nothing for it. Samples are drawn, and metrics measured, with the averages."""
     stacks: ClassVar[bool]
     """False where the family cannot be trained in a stack; it then trains alone. So does a model with a buffer that
-    belongs to no player, or is of another type than the weights."""
+    belongs to no player, or is of another type than the weights; one that is not persistent is a constant of the data,
+    and may be anywhere."""
 
     @classmethod
     def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:

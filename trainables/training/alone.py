@@ -232,8 +232,11 @@ class Training:
     def _structure(self, params: Params) -> str | None:
         """In words, since it is shown: what the tensors' shapes follow from."""
         family = type(self.model)
-        stacked = {id(kept) for player in self.players for kept in player.flat.kept}
-        if not family.stacks or any(id(buffer) not in stacked for buffer in self.module.buffers()):
+        stacked, saved = {id(kept) for player in self.players for kept in player.flat.kept}, self.module.state_dict()
+        # A buffer that is not saved with the weights is a constant, the same for all models of these data.
+        if not family.stacks or any(
+            name in saved and id(buffer) not in stacked for name, buffer in self.module.named_buffers()
+        ):
             return None
         shapes = " ".join(f"{name}={params[name]}" for name in family.structural if name in params)
         dtype = str(self.players[0].flat.values.dtype).removeprefix("torch.")
