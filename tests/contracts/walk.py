@@ -1,0 +1,100 @@
+"""What there is to hold against the laws, found by walking the folders: a new plug-in is tested by being there."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from hpo import plugins
+from hpo.laws._subject import Subject, subjects
+from hpo.parts import space_of
+from hpo.study import Study
+from search_spaces import Choice, Float, Int, ParameterValue, Space
+from trainables.data._data import Data
+from trainables.models._family import Family
+
+# What a structural number is halved to where its space begins above: what is measured is not whether networks are good.
+SMALL = 8
+
+
+def family(name: str) -> type[Family]:
+    found: type[Family] = plugins.load("models", name)
+    return found
+
+
+@functools.cache
+def loaded(name: str) -> Data:
+    data: Data = plugins.load("data", name)()
+    return data
+
+
+def families() -> list[str]:
+    """The families that have a space; a test asks that all have."""
+    return [name for name in plugins.names("models") if name in plugins.names("spaces")]
+
+
+@functools.cache
+def every_subject() -> tuple[Subject, ...]:
+    """Every family, in each of its architectures, on all data that it does not refuse."""
+    return tuple(
+        subject
+        for name in families()
+        for data in plugins.names("data")
+        for space in spaces(name)
+        for subject in subjects(name, family(name), loaded(data), space, size=_small)
+    )
+
+
+@functools.cache
+def few_subjects() -> tuple[Subject, ...]:
+    """Of every family and architecture, the one with the smallest rows for each kind of data."""
+    found: dict[object, Subject] = {}
+    for subject in sorted(every_subject(), key=lambda subject: subject.data.train.x[0].numel()):
+        found.setdefault((subject.name, subject.architecture, kind(subject.data)), subject)
+    return tuple(found.values())
+
+
+def kind(data: Data) -> tuple[object, ...]:
+    """Data of one kind ask the same of a family: images, series or points, with levels and labels or without."""
+    return data.modality, len(data.shape), data.levels is None, data.train.labels is None
+
+
+def by_time(few: Sequence[object], every: Sequence[object]) -> list[object]:
+    """The parameters of a test: those of the fast suite, and the others marked slow."""
+    return [pytest.param(item, marks=() if item in few else pytest.mark.slow, id=str(item)) for item in every]
+
+
+@functools.cache
+def spaces(name: str) -> tuple[Space, ...]:
+    """The space of the family, with whatever architecture a ready study takes or a yes in place of a no would give.
+
+    Then those of ready studies that have a structural parameter beside.
+    """
+    structural = family(name).structural
+    own: Space = plugins.load("spaces", name)
+    studies = [study for path in plugins.studies().values() if (study := Study.load(str(path))).model == name]
+    written = [space_of(study) for study in studies]
+    entries = dict(own.parameters)
+    for parameter, entry in own.parameters.items():
+        if isinstance(entry, Float | Int | Choice):
+            continue
+        others = [True, False] if isinstance(entry, bool) else []
+        if parameter in structural:
+            others += [other for space in written for other in _fixed(space, parameter) if isinstance(other, str)]
+        if options := tuple(dict.fromkeys([entry, *others]))[1:]:
+            entries[parameter] = Choice((entry, *options), default=entry)
+    beside = [space for space in written if any(key in structural and key not in entries for key in space.parameters)]
+    return (Space(own.name, entries), *beside)
+
+
+def _fixed(space: Space, name: str) -> Iterable[ParameterValue]:
+    entry = space.parameters.get(name)
+    return () if entry is None or isinstance(entry, Float | Int | Choice) else (entry,)
+
+
+def _small(value: int) -> int:
+    while value > SMALL:
+        value //= 2
+    return value
