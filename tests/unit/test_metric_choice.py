@@ -30,7 +30,7 @@ def test_a_ready_made_study_fits_and_is_measured_by_what_can_measure_it(name: st
     [
         ("digits-gan", {"objective": "nll"}, "objective: the metric 'nll' needs a model with a likelihood"),
         ("digits-gan", {"objective": "modes"}, "objective: the metric 'modes' counts the modes of labeled points"),
-        ("ring-gan", {"objective": "fd_self"}, "objective: the metric 'fd_self' needs labeled images"),
+        ("ring-gan", {"objective": "fd_self"}, "objective: the metric 'fd_self' needs images"),
         ("ring-gan", {"space": {"base": "gan", "architecture": "conv"}}, "'conv' needs square images"),
     ],
 )
