@@ -17,7 +17,7 @@ from torch import Tensor
 from ..data._data import Data
 from ..metrics._metric import Measurement, Metric, prepare
 from ..models._family import Family, adapted, as_module
-from . import checkpoint
+from . import checkpoint, transfer
 from .captured import sent
 from .checkpoint import Json
 from .loop import Progress, constraints, share_left
@@ -65,13 +65,21 @@ class Training:
         self._prepared: set[str] = set()
         self.model = model_class.build(read, data=data, generator=stream(seed, "init"))
         self.module = as_module(self.model).to(self.device)
+        self.transfer = transfer.begin(self.module, model_class.players, read)
         self.knobs = model_class.knobs(read)
         self.batch_size = read.integer("batch_size")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, and it is {self.batch_size}: correct it in the space")
         paces = model_class.paces(self.knobs)
         self.players = [
-            Player.from_params(name, read, model=self.model, pace=paces[name], epochs=epochs)
+            Player.from_params(
+                name,
+                read,
+                model=self.model,
+                pace=paces[name],
+                epochs=epochs,
+                transferred=self.transfer is not None,
+            )
             for name in model_class.players
         ]
         read.check_all_read()
@@ -85,6 +93,7 @@ class Training:
             "params": dict(params),
             "seed": seed,
             "epochs": epochs,
+            **({} if self.transfer is None else {"transfer": self.transfer.sha256}),
         }
 
     @property
@@ -239,6 +248,8 @@ class Training:
         ):
             return None
         shapes = " ".join(f"{name}={params[name]}" for name in family.structural if name in params)
+        if frozen := [name for name, parameter in self.module.named_parameters() if not parameter.requires_grad]:
+            shapes += f" frozen={','.join(frozen)}"
         dtype = str(self.players[0].flat.values.dtype).removeprefix("torch.")
         kind = dtype if self.precision == "float32" else self.precision
         name = family.__module__.rpartition(".")[2]

@@ -19,6 +19,7 @@ from . import schedules
 from .flat import Flat
 from .optim import PlayerOptimizer
 from .params import Params
+from .transfer import fine_tune
 
 # Steps whose rows and noise are drawn at once: enough to hide the cost of a draw, few enough to keep memory small.
 DRAW_STEPS, DRAW_ROWS = 32, 1024
@@ -32,6 +33,7 @@ class Player:
     """One network in training; `pace` p says that it moves on every p-th step.
 
     average: the exponential moving average of its weights [P], None where none is kept; `ema` is its decay.
+    transferred: whether it began with weights of an earlier training; `fine_tune` is the factor on its learning rate.
     """
 
     name: str
@@ -42,9 +44,13 @@ class Player:
     pace: int
     ema: float
     average: Tensor | None
+    transferred: bool
+    fine_tune: float
 
     @classmethod
-    def from_params(cls, name: str, params: Params, *, model: Family, pace: int, epochs: int) -> Player:
+    def from_params(
+        cls, name: str, params: Params, *, model: Family, pace: int, epochs: int, transferred: bool = False
+    ) -> Player:
         """The player of that name, its parameters `name.x` before `x`."""
         own = params.for_player(name)
         flat = Flat(as_module(model).get_submodule(name))
@@ -60,12 +66,14 @@ class Player:
             pace=pace,
             ema=ema,
             average=flat.values.clone() if ema > 0.0 else None,
+            transferred=transferred,
+            fine_tune=fine_tune(own) if transferred else 1.0,
         )
 
     def lr(self, progress: float) -> float:
         """The learning rate in force at this share of the budget."""
         scale = 1.0 if self.plateau is None else self.plateau.scale
-        return self.optimizer.lr * self.schedule(progress) * scale
+        return self.optimizer.lr * self.fine_tune * self.schedule(progress) * scale
 
     def moves(self, step: int) -> bool:
         """Whether this player moves at this step of the training."""
@@ -79,8 +87,10 @@ class Player:
         """The decay of the average at this step, at which the player moves.
 
         It rises to `ema` as (1 + t) / (10 + t) with t the moves made, so that the initial weights are soon forgotten;
-        the rule of TensorFlow's ExponentialMovingAverage.
+        the rule of TensorFlow's ExponentialMovingAverage. Weights that were loaded are not to be forgotten.
         """
+        if self.transferred:
+            return self.ema
         moves = step // self.pace + 1
         return min(self.ema, (1 + moves) / (10 + moves))
 
