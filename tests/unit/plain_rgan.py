@@ -23,7 +23,8 @@ class PlainRecurrent(Plain):
         fake = self._judged(fakes, step.noise.get("label"), step.noise.get("dropout_fake"), step)
         penalty = self._penalty(x, real, step)
         loss = self._of_discriminator(real, fake, step) + penalty
-        return loss, {"loss": loss, "real": real.mean(), "fake": fake.mean(), "penalty": penalty}
+        logs = {"loss": loss, "real": real.mean(), "fake": fake.mean(), "penalty": penalty}
+        return loss, {**logs, "sign": self._sign(real.detach(), fake.detach())}
 
     def _of_discriminator(self, real: Tensor, fake: Tensor, step: Step) -> Tensor:
         match self.config.get("loss", "non-saturating"):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..data._data import Data
+from ..training.augment import Augmentation
 from ..training.params import Params
 from ._family import Knobs, Losses, Noise
 from ._layers import is_on, over_rows, turn_singular_vectors
@@ -61,6 +62,7 @@ class Adversarial(nn.Module):
         counts = torch.zeros(0) if labels is None else torch.bincount(labels.cpu(), minlength=self.classes)
         # Not a tensor, which would stay behind where the model moves to another device.
         self.class_counts = tuple(counts.tolist())
+        self.augmentation = Augmentation(data)
         some = data.train.x[:: math.ceil(len(data.train) / SPREAD_ROWS)].cpu()
         self.spread_of_data = max(float(_spread(self._scaled(some, torch.get_default_dtype()), None)), 1e-12)
 
@@ -86,7 +88,11 @@ class Adversarial(nn.Module):
         if wasserstein and knobs["gp"] == 0.0:
             raise ValueError("gp must be above 0, and it is 0.0: a critic without a penalty has no bound; raise it")
         chosen = {"hinge": float(loss == "hinge"), "least_squares": float(loss == "least-squares")}
-        return {**knobs, **chosen, "critic_steps": float(critic_steps)}
+        return {**knobs, **chosen, "critic_steps": float(critic_steps), **Augmentation.knobs(params)}
+
+    @classmethod
+    def adapted(cls, knobs: Mapping[str, float], logs: Mapping[str, float], *, rows: int) -> dict[str, float]:
+        return Augmentation.adapted(knobs, logs.get("discriminator.sign"), rows=rows)
 
     @classmethod
     def in_force(cls, knobs: Mapping[str, float], *, progress: float) -> dict[str, float]:
@@ -100,11 +106,13 @@ class Adversarial(nn.Module):
         self, player: str, generator: torch.Generator, *, rows: int, knobs: Mapping[str, float]
     ) -> dict[str, Tensor]:
         noise = self.draw_samples(generator, rows=rows)
-        if knobs["dropout"] > 0.0:
-            # The discriminator drops units for reals and for fakes, and while the generator learns from it.
-            for name in ("real", "fake") if player == "discriminator" else ("fake",):
-                shape = (rows, self.units)
-                noise[f"dropout_{name}"] = torch.rand(shape, generator=generator, device=generator.device)
+        # The discriminator sees reals and fakes, and fakes while the generator learns from it.
+        seen = ("real", "fake") if player == "discriminator" else ("fake",)
+        for name in seen if knobs["dropout"] > 0.0 else ():
+            shape = (rows, self.units)
+            noise[f"dropout_{name}"] = torch.rand(shape, generator=generator, device=generator.device)
+        for name in seen:
+            noise |= self.augmentation.draw(name, generator, rows=rows, knobs=knobs)
         if knobs["gp"] > 0.0 and player == "discriminator":
             noise["epsilon"] = torch.rand(rows, generator=generator, device=generator.device)
         return noise
@@ -182,8 +190,8 @@ class Adversarial(nn.Module):
     ) -> Losses:
         drawn_B = noise.get("label")
         with torch.no_grad():
-            fake = self._fakes(noise["latent"], drawn_B)
-        real = self._scaled(x, self.dtype)
+            fake = self.augmentation("fake", self._fakes(noise["latent"], drawn_B), noise, knobs)
+        real = self.augmentation("real", self._scaled(x, self.dtype), noise, knobs)
         of_real, of_fake = noise.get("dropout_real"), noise.get("dropout_fake")
         turn_singular_vectors(self.discriminator, knobs.get("spectral_norm", 0.0))
         gradient = None
@@ -202,18 +210,24 @@ class Adversarial(nn.Module):
         penalty = over_rows(weight_B, _penalty(gradient, real_logits, knobs))
         loss_B = mean_over_steps(discriminator_loss(real_logits, fake_logits, knobs))
         loss = over_rows(weight_B, loss_B) + penalty
+        real_mean, fake_mean = (over_rows(weight_B, mean_over_steps(of.detach())) for of in (real_logits, fake_logits))
+        # What is neither real nor fake has the logit 0; under least squares 1/2, and to a critic only the middle tells.
+        neither = 0.5 * knobs["least_squares"] + 0.5 * (knobs["gp"] > 0.0) * (real_mean + fake_mean)
         logs = {
             "loss": loss.detach(),
-            "real": over_rows(weight_B, mean_over_steps(real_logits.detach())),
-            "fake": over_rows(weight_B, mean_over_steps(fake_logits.detach())),
+            "real": real_mean,
+            "fake": fake_mean,
             "penalty": penalty.detach(),
+            # How sure it is of the reals, from -1 to 1: one that is overfitted knows each of them.
+            "sign": over_rows(weight_B, mean_over_steps((real_logits.detach() - neither).sign())),
         }
         return loss, logs
 
     def _generator_loss(self, noise: Noise, knobs: Knobs, weight_B: Tensor) -> Losses:
         labels_B = noise.get("label")
         fake = self._fakes(noise["latent"], labels_B)
-        logits = self._judged(fake, labels_B, noise.get("dropout_fake"), knobs)
+        seen = self.augmentation("fake", fake, noise, knobs)
+        logits = self._judged(seen, labels_B, noise.get("dropout_fake"), knobs)
         loss = over_rows(weight_B, mean_over_steps(generator_loss(logits, knobs)))
         return loss, {"loss": loss.detach(), "spread": _spread(fake.detach(), weight_B) / self.spread_of_data}
 

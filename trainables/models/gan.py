@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from ..data._data import Data
+from ..training.augment import Augmentation
 from ..training.params import Params
 from ._adversarial import Adversarial, one_hot
 from ._family import Knobs
@@ -111,6 +112,7 @@ class Model(Adversarial):
 
     @classmethod
     def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:
+        Augmentation.check(params, data=data)
         architecture = params.text("architecture")
         return cls(
             data,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data._data import Data
+from ..training.augment import Augmentation
 from ..training.params import Params
 from ._adversarial import Adversarial, one_hot
 from ._family import Knobs
@@ -60,6 +61,7 @@ class Model(Adversarial):
 
     @classmethod
     def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:
+        Augmentation.check(params, data=data)
         return cls(
             data,
             latent=params.integer("latent"),

@@ -137,21 +137,20 @@ class Augmentation(nn.Module):
 
     def __init__(self, data: Data) -> None:
         super().__init__()
-        self._name, self._modality, self._shape = data.name, data.modality, data.shape
-        self.changes: Images | Series | None = None
-        if data.modality == "images" and len(data.shape) == 3:
-            self.changes = Images(data)
-        elif data.modality == "series" and len(data.shape) == 2 and data.shape[0] > 1:
-            self.changes = Series(data)
+        self._shape = data.shape
+        kind = _changes(data)
+        self.changes = None if kind is None else kind(data)
 
-    def check(self, params: Params) -> None:
+    @staticmethod
+    def check(params: Params, *, data: Data) -> None:
         """Raise `ValueError` for a parameter that does nothing to such data; none of them counts as read."""
-        own = () if self.changes is None else (*PROBABILITY, *self.changes.strengths)
+        kind = _changes(data)
+        own = () if kind is None else (*PROBABILITY, *kind.strengths)
         foreign = [name for name in (*PROBABILITY, *STRENGTHS) if name in params and name not in own]
         if foreign:
             raise ValueError(
-                f"an augmentation must suit the data, and {', '.join(foreign)} does nothing to rows of {self._name!r}, "
-                f"which are {self._modality} of the shape {list(self._shape)}: remove it from the space"
+                f"an augmentation must suit the data, and {', '.join(foreign)} does nothing to rows of {data.name!r}, "
+                f"which are {data.modality} of the shape {list(data.shape)}: remove it from the space"
             )
 
     @classmethod
@@ -211,6 +210,13 @@ class Augmentation(nn.Module):
         step = rows / (1000.0 * knobs["augment_speed"])
         moved = knobs["augment"] + ((sign > knobs["augment_target"]) - (sign < knobs["augment_target"])) * step
         return {**knobs, "augment": min(max(moved, 0.0), 1.0)}
+
+
+def _changes(data: Data) -> type[Images] | type[Series] | None:
+    """What can change such rows; nothing can change points, or images without places."""
+    if data.modality == "images" and len(data.shape) == 3:
+        return Images
+    return Series if data.modality == "series" and len(data.shape) == 2 and data.shape[0] > 1 else None
 
 
 def _places(count: int, like: Tensor) -> Tensor:
