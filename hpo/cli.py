@@ -103,11 +103,13 @@ def export(
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="An exported config.yaml, or its folder.")],
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for weights and metrics.")],
-    start: Annotated[Path | None, typer.Option("--from", hidden=True)] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="An export whose weights it begins with.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Train one configuration at its full budget."""
-    _refuse_options(seeds=seeds, **{"from": start})
+    _refuse_options(seeds=seeds)
     from hpo.export import read_config
     from hpo.export import train as run
 
@@ -117,7 +119,7 @@ def train(
         values = "  ".join(f"{name} {value:.5g}" for name, value in metrics.items())
         out.print(f"epoch {step}/{read.epochs}  {values}")
 
-    files = run(read, folder, on_epoch=tell)
+    files = run(read, folder, start=start, on_epoch=tell)
     out.print(f"{folder}: {', '.join(files)}")
 
 

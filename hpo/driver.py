@@ -297,6 +297,7 @@ def _start_server(study: Study, home: Home, *, name: str, direction: str, worker
         workers=workers,
         run=name,
         import_paths=[path for path in sys.path if path],
+        folder=os.getcwd(),
     )
     server = ServerHandle(actor)
     fault = server.call("ready")

@@ -91,8 +91,15 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
         return sorted(file.name for file in target.iterdir())
 
 
-def train(config: Config, folder: str | Path, *, on_epoch: OnEpoch | None = None) -> list[str]:
-    """Train one configuration at its full budget into a folder like an export's; return the names of its files."""
+def train(
+    config: Config, folder: str | Path, *, start: str | Path | None = None, on_epoch: OnEpoch | None = None
+) -> list[str]:
+    """Train one configuration at its full budget into a folder like an export's; return the names of its files.
+
+    start: a folder with the weights to begin with, as an export has them. The configuration that is written names it.
+    """
+    if start is not None:
+        config = config.model_copy(update={"params": {**config.params, "transfer": str(Path(start).resolve())}})
     objective = config.objective.name
     with _fresh(Path(folder).resolve()) as target:
         trainer = _trainer(config)

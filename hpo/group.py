@@ -364,7 +364,7 @@ class Group(tune.Trainable):  # type: ignore[misc]
         """Begin a group. config: `server` (actor name), `group`, `trials` (placements), `gpu` (its share of one)."""
         server = ServerHandle.named(config["server"])
         brief = server.call("brief")
-        reach(brief["import_paths"])
+        reach(brief["import_paths"], folder=brief["folder"])
         study = Study(**brief["study"])
         device = use_device(threads=study.resources.cpus_per_worker, gpu=config["gpu"])
         self._crew = Crew(

@@ -126,7 +126,10 @@ def _load_data(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
     if unknown:
         raise RequestError(f"data: {name} takes {', '.join(inspect.signature(load).parameters) or 'no options'}; "
                            f"{', '.join(unknown)} came.")  # fmt: skip
-    return load(**dict(options))
+    try:
+        return load(**dict(options))
+    except ValueError as error:
+        raise RequestError(f"data: {error}.") from None
 
 
 def metric_names(study: Study) -> list[str]:

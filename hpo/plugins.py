@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -40,9 +41,14 @@ def studies() -> dict[str, Path]:
     return {name: _STUDIES / f"{name}.yaml" for name in _files_in(_STUDIES, ".yaml")}
 
 
-def reach(paths: Iterable[str]) -> None:
-    """Let this process import what the driver can: add the driver's import paths behind its own."""
+def reach(paths: Iterable[str], *, folder: str = "") -> None:
+    """Let this process import what the driver can, and find the files that it names.
+
+    The driver's import paths come behind its own; `folder`, where the driver stands, becomes its own where there is one.
+    """
     sys.path.extend(path for path in paths if path not in sys.path)
+    if folder and Path(folder).is_dir():
+        os.chdir(folder)
 
 
 def load(kind: Kind, name: str) -> Any:

@@ -46,9 +46,10 @@ class StudyServer:
         workers: int,
         run: str,
         import_paths: Sequence[str] = (),
+        folder: str = "",
     ) -> None:
-        self._import_paths = list(import_paths)
-        reach(import_paths)
+        self._import_paths, self._folder = list(import_paths), folder
+        reach(import_paths, folder=folder)
         self._study = Study(**study)
         self._home = Home(home)
         self._workers = workers
@@ -91,6 +92,7 @@ class StudyServer:
             "study": self._study.model_dump(mode="json"),
             "home": str(self._home.path),
             "import_paths": self._import_paths,
+            "folder": self._folder,
             "measure_at": list(decision_steps(self._study.pruner, epochs=self._study.budget.epochs)),
             "most_slots": max(1, self._study.budget.trials // IN_FLIGHT_SHARE // self._workers),
             "fits": self._open_ledger().fits(),

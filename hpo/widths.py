@@ -134,7 +134,10 @@ class Widths:
         draws = self._draws(GROUPS * slots)
         for begin in range(0, len(draws), slots):
             keys = Counter(
-                (largest_batch(int(params["batch_size"])), *(params.get(name) for name in family.structural))
+                (
+                    largest_batch(int(params["batch_size"])),
+                    *(params.get(name) for name in (*family.structural, "freeze")),
+                )
                 for params in draws[begin : begin + slots]
             )
             alike += sum(count for count in keys.values() if count >= fewest)

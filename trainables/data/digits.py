@@ -21,10 +21,11 @@ ORDERED = (1000, 350, 447)
 SPLIT_SALT = "digits"
 
 
-def load(*, split: str = "stratified") -> Data:
+def load(*, split: str = "stratified", classes: str = "0-9") -> Data:
     """The digits with fixed splits; the same call returns the same bytes.
 
-    `stratified` keeps the share of each class in each part; `ordered` cuts the file as it stands.
+    `stratified` keeps the share of each class in each part; `ordered` cuts the file as it stands. `classes` keeps some
+    digits, such as those from 5 to 9, whose labels then count from 0. Raises `ValueError` for what is no such range.
     """
     from sklearn.datasets import load_digits
 
@@ -37,12 +38,13 @@ def load(*, split: str = "stratified") -> Data:
         rows = np.split(np.arange(len(labels)), np.cumsum(ORDERED)[:-1])
     else:
         raise ValueError(f"the split of digits is 'stratified' or 'ordered', and it is {split!r}: choose one of them")
-    parts = {
-        name: Split(x=torch.from_numpy(pixels[part].copy()), labels=torch.from_numpy(labels[part].copy()))
-        for name, part in zip(("train", "validation", "test"), rows, strict=True)
-    }
+    first, last = _range(classes)
+    parts: dict[str, Split] = {}
+    for name, part in zip(("train", "validation", "test"), rows, strict=True):
+        kept = part[(labels[part] >= first) & (labels[part] <= last)]
+        parts[name] = Split(x=torch.from_numpy(pixels[kept]), labels=torch.from_numpy(labels[kept] - first))
     return Data(
-        name="digits",
+        name="digits" if (first, last) == (0, 9) else f"digits {classes}",
         modality="images",
         levels=17,
         value_range=(0.0, 16.0),
@@ -51,6 +53,13 @@ def load(*, split: str = "stratified") -> Data:
         sha256=content_hash(parts),
         **parts,
     )
+
+
+def _range(classes: str) -> tuple[int, int]:
+    first, dash, last = classes.partition("-")
+    if not (dash and len(first) == len(last) == 1 and classes[0] <= classes[-1] and (first + last).isdecimal()):
+        raise ValueError(f"classes of digits are a range such as '5-9', and they are {classes!r}: write it so")
+    return int(first), int(last)
 
 
 def _stratified(labels: NDArray[np.int64], sizes: tuple[int, ...]) -> list[NDArray[np.int64]]:
