@@ -1,7 +1,7 @@
-"""Splits of what is ordered, in time or in space: blocks that alternate, with a gap between each two.
+"""Splits of what is ordered, such as days: blocks that alternate, with a gap between each two.
 
-Rows cut from such a thing overlap, so a split by row would have nearly every held-out row in training; one cut alone
-would hold out another era, or another corner, than is trained on. Floor: numpy and torch.
+Rows cut from such a thing overlap, so a split by row would have nearly every held-out row in training, and one cut
+alone would hold out another era than is trained on. Floor: numpy and torch.
 """
 
 from __future__ import annotations
