@@ -1,77 +1,34 @@
-"""What every data set keeps, found by walking the folder: a new one is tested by being there."""
+"""Every data set against the laws of data."""
 
-from importlib import import_module
-from pathlib import Path
+from __future__ import annotations
+
+import functools
 
 import pytest
-import torch
 
-import trainables.data
-from trainables.data._data import Data, content_hash
-
-NAMES = sorted(path.stem for path in Path(trainables.data.__file__).parent.glob("[!_]*.py"))
-
-
-@pytest.fixture(params=NAMES)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+from hpo import plugins
+from hpo.laws import data
+from hpo.laws._law import Law, laws_of
+from hpo.laws.data import Loaded
+from trainables.data._data import content_hash
 
 
-def load(name: str) -> Data:
-    data = import_module(f"trainables.data.{name}").load()
-    assert isinstance(data, Data)
-    return data
+@functools.cache
+def subject(name: str) -> Loaded:
+    return Loaded(name=name, load=plugins.load("data", name))
+
+
+@pytest.mark.parametrize("name", plugins.names("data"))
+@pytest.mark.parametrize("law", laws_of(data), ids=lambda law: law.__name__)
+def test_a_data_set_keeps_the_law(law: Law, name: str) -> None:
+    law(subject(name))
 
 
 def test_the_walk_finds_what_there_is() -> None:
-    assert "digits" in NAMES
+    assert {"digits", "ring", "grid"} <= set(plugins.names("data"))
 
 
-def test_the_same_call_returns_the_same_bytes(name: str) -> None:
-    first, again = load(name), load(name)
-    assert first.sha256 == again.sha256
-    for (_, left), (_, right) in zip(first.splits(), again.splits(), strict=True):
-        assert torch.equal(left.x, right.x)
-        assert left.x.data_ptr() != right.x.data_ptr(), "two callers must not share what one may change"
-
-
-def test_the_hash_is_that_of_the_content(name: str) -> None:
-    data = load(name)
-    assert content_hash(dict(data.splits())) == data.sha256
-    data.train.x[0] += 1
-    assert content_hash(dict(data.splits())) != data.sha256
-
-
-def test_rows_lie_in_their_range_and_are_finite(name: str) -> None:
-    data = load(name)
-    low, high = data.value_range
-    for _, split in data.splits():
-        assert tuple(split.x.shape[1:]) == data.shape
-        values = split.x.double()
-        assert bool(values.isfinite().all())
-        assert low <= float(values.min()) <= float(values.max()) <= high
-    if data.levels is not None:
-        assert (low, high) == (0.0, data.levels - 1.0)
-        assert not data.train.x.is_floating_point()
-
-
-def test_labels_fit_their_rows(name: str) -> None:
-    for _, split in load(name).splits():
-        assert split.labels is None or split.labels.shape == (len(split),)
-
-
-def test_no_row_is_in_two_splits(name: str) -> None:
-    rows = [{row.numpy().tobytes() for row in split.x} for _, split in load(name).splits()]
-    assert sum(map(len, rows)) == len(set.union(*rows))
-
-
-def test_validation_is_large_enough_to_rank_by(name: str) -> None:
-    assert len(load(name).validation) >= 300
-
-
-def test_it_says_whose_it_is_and_where_it_comes_from(name: str) -> None:
-    data = load(name)
-    assert data.name == name
-    assert data.license
-    assert data.source
-    assert import_module(f"trainables.data.{name}").__doc__
+def test_the_hash_changes_with_the_content() -> None:
+    changed = plugins.load("data", "digits")()
+    changed.train.x[0] += 1
+    assert content_hash(dict(changed.splits())) != changed.sha256

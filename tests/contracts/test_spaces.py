@@ -1,101 +1,79 @@
-"""What every space and every block keeps, found by walking the folder: a new one is tested by being there."""
+"""Every space against the laws of spaces, and what every block keeps: a new one is tested by being there."""
 
 import inspect
-import random
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-import yaml
 
 import search_spaces
+from hpo import plugins
+from hpo.laws import spaces
+from hpo.laws._law import Law, laws_of
+from hpo.laws.spaces import Named
 from search_spaces import Choice, Entry, Float, Int, Space
 from search_spaces.vae import SPACE
-from trainables.data import digits
-from trainables.training.alone import Training
 
-FOLDER = Path(search_spaces.__file__).parent
-SPACES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
-BLOCKS = sorted(path.stem for path in (FOLDER / "blocks").glob("[!_]*.py"))
-DRAWS = 200
+FILES = sorted(path.stem for path in (Path(search_spaces.__file__).parent / "blocks").glob("[!_]*.py"))
+Block = Callable[..., dict[str, Entry]]
 
 
-@pytest.fixture(params=SPACES)
-def space(request: pytest.FixtureRequest) -> Space:
-    found = import_module(f"search_spaces.{request.param}").SPACE
-    assert isinstance(found, Space)
-    return found
+def blocks_in(file: str) -> list[Block]:
+    """The blocks that a file of the folder defines; several of one file stand for each other."""
+    module = import_module(f"search_spaces.blocks.{file}")
+    return [
+        found
+        for name, found in vars(module).items()
+        if inspect.isfunction(found) and found.__module__ == module.__name__ and not name.startswith("_")
+    ]
 
 
-def block(name: str) -> dict[str, Entry]:
-    """The parameters of the block in the file `name`, with all its defaults."""
-    entries = getattr(import_module(f"search_spaces.blocks.{name}"), name)()
+def made(block: Block) -> dict[str, Entry]:
+    """The parameters of the block with all its defaults; what must be given is a text, such as a path."""
+    parameters = inspect.signature(block).parameters.values()
+    entries = block(*("given" for parameter in parameters if parameter.default is inspect.Parameter.empty))
     assert isinstance(entries, dict)
     return entries
 
 
+BLOCKS = [block for file in FILES for block in blocks_in(file)]
+every_block = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
+
+
+def all_with(block: Block) -> Space:
+    """The space of this block, and of one of each other file."""
+    others = [blocks_in(file)[0] for file in FILES if block not in blocks_in(file)]
+    return Space.of("all", *map(made, [block, *others]))
+
+
 def test_the_walk_finds_what_there_is() -> None:
-    assert "vae" in SPACES
-    assert {"batch_size", "learning_rate", "optimizer", "regularization", "schedule"} <= set(BLOCKS)
+    assert {"vae", "gan"} <= set(plugins.names("spaces"))
+    assert {"batch_size", "learning_rate", "optimizer", "regularization", "schedule"} <= set(FILES)
+    assert all(map(blocks_in, FILES))
 
 
-def test_a_space_has_the_name_of_its_file(space: Space) -> None:
-    assert space.name in SPACES
-    assert import_module(f"search_spaces.{space.name}").SPACE is space
+@pytest.mark.parametrize("name", plugins.names("spaces"))
+@pytest.mark.parametrize("law", laws_of(spaces), ids=lambda law: law.__name__)
+def test_a_space_keeps_the_law(law: Law, name: str) -> None:
+    law(Named(name=name, space=plugins.load("spaces", name)))
 
 
-def test_the_default_passes_its_own_check(space: Space) -> None:
-    space.check(space.default())
+@every_block
+def test_a_block_is_made_anew_and_its_options_have_names(block: Block) -> None:
+    assert made(block) == made(block)
+    assert made(block) is not made(block)
+    for parameter in inspect.signature(block).parameters.values():
+        if parameter.default is inspect.Parameter.empty:
+            assert parameter.annotation in (str, "str"), "what must be given is a text"
+        else:
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
 
 
-def test_random_draws_pass_the_check(space: Space) -> None:
-    generator = random.Random(0)
-    for _ in range(DRAWS):
-        space.check(space.random(generator))
-
-
-def test_every_parameter_and_every_option_is_drawn_some_time(space: Space) -> None:
-    """A parameter whose condition never holds, or an option that never comes, is a mistake in the space."""
-    generator = random.Random(0)
-    drawn = [space.random(generator) for _ in range(DRAWS)]
-    for name, entry in space.parameters.items():
-        values = {params[name] for params in drawn if name in params}
-        assert values >= (set(entry.options) if isinstance(entry, Choice) else set()), name
-        assert len(values) > 1 or not isinstance(entry, Float | Int), name
-
-
-def test_the_family_reads_every_parameter_of_its_space(space: Space) -> None:
-    """A space is named for its family. Building a training raises when it leaves a parameter unread."""
-    model = import_module(f"trainables.models.{space.name}").Model
-    data = digits.load()
-    generator = random.Random(0)
-    for params in [space.default(), *(space.random(generator) for _ in range(20))]:
-        Training(model, data, params, seed=0, epochs=10)
-
-
-def test_yaml_gives_the_same_space_back(space: Space) -> None:
-    text = yaml.safe_dump(space.to_mapping(), sort_keys=False)
-    assert repr(Space.from_mapping(yaml.safe_load(text), name=space.name)) == repr(space)
-
-
-def test_no_default_is_at_a_bound_unless_the_bound_is_zero(space: Space) -> None:
-    """A default on the edge says that the range is wrong; zero, where it means "off", is the exception."""
-    for name, entry in space.parameters.items():
-        if isinstance(entry, Float | Int):
-            assert entry.low < entry.default < entry.high or entry.default == 0, name
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_needs_no_argument_and_is_made_anew(name: str) -> None:
-    assert block(name) == block(name)
-    assert block(name) is not block(name)
-    parameters = inspect.signature(getattr(import_module(f"search_spaces.blocks.{name}"), name)).parameters
-    assert {parameter.kind for parameter in parameters.values()} <= {inspect.Parameter.KEYWORD_ONLY}
-
-
-def test_all_blocks_go_together() -> None:
-    composed = Space.of("all", *map(block, BLOCKS))
-    assert set(composed.names()) == {key for name in BLOCKS for key in block(name)}
+@every_block
+def test_a_block_goes_together_with_those_of_other_files(block: Block) -> None:
+    composed = all_with(block)
+    assert set(made(block)) < set(composed.names())
     composed.check(composed.default())
 
 
@@ -115,7 +93,7 @@ def test_all_blocks_go_together() -> None:
     ],
 )
 def test_an_optimizer_or_schedule_brings_its_own_parameters_only(chosen: dict[str, str], names: set[str]) -> None:
-    composed = Space.of("all", *map(block, BLOCKS))
+    composed = all_with(BLOCKS[0])
     always = {name for name in composed.names() if not conditional(composed.parameters[name])}
     (choice,) = chosen
     governed = {name for name in composed.names() if choice in conditional(composed.parameters[name])}

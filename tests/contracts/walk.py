@@ -56,6 +56,14 @@ def few_subjects() -> tuple[Subject, ...]:
     return tuple(found.values())
 
 
+def kinds_of_data() -> list[str]:
+    """Of each kind of data, those with the smallest rows."""
+    found: dict[object, str] = {}
+    for name in sorted(plugins.names("data"), key=lambda name: loaded(name).train.x[0].numel()):
+        found.setdefault(kind(loaded(name)), name)
+    return list(found.values())
+
+
 def kind(data: Data) -> tuple[object, ...]:
     """Data of one kind ask the same of a family: images, series or points, with levels and labels or without."""
     return data.modality, len(data.shape), data.levels is None, data.train.labels is None
