@@ -7,6 +7,10 @@ import torch
 from plain import Config
 from together import AtOnce, apart, company_of, go_on, training, weights
 
+from search_spaces import vae as vae_space
+from trainables.data import digits
+from trainables.metrics import nll
+from trainables.models import vae
 from trainables.training import company
 from trainables.training.alone import Training
 from trainables.training.checkpoint import read_tensors, write_tensors
@@ -175,3 +179,20 @@ def test_from_scratch_nothing_of_a_transfer_is_read(sources: dict[str, Path]) ->
     assert training("vae", {"transfer": "none"}, seed=0).transfer is None
     with pytest.raises(UnreadParameters, match="freeze"):
         training("vae", {"transfer": "none", "freeze": 1}, seed=0)
+
+
+def test_weights_of_other_digits_are_a_better_start_than_none(tmp_path: Path) -> None:
+    """By nats, where seeds differ by tenths: see benchmarks/transfer.py."""
+    default = vae_space.SPACE.default()
+
+    def trained(classes: str, epochs: int, **extra: str) -> Training:
+        data = digits.load(classes=classes)
+        made = Training(vae.Model, data, {**default, **extra}, seed=0, epochs=epochs, metrics=[nll.Metric(k=8)])
+        while made.step < epochs:
+            made.advance()
+        return made
+
+    trained("0-4", 9).save_weights(tmp_path / "weights.safetensors")
+    scratch, begun = trained("5-9", 3), trained("5-9", 3, transfer=str(tmp_path))
+    values = [training.measure(["nll"])["nll"].value for training in (scratch, begun)]
+    assert values[1] < values[0] - 1.0
