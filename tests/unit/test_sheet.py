@@ -1,4 +1,4 @@
-"""Sample sheets: what a PNG of images and one of points show."""
+"""Sample sheets: what a PNG of images, one of series and one of points show."""
 
 from pathlib import Path
 
@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from trainables.data import digits, ring
-from trainables.training.sheet import PLANE_PIXELS, write_sheet
+from trainables.data import digit_rows, digits, patches, prices, ring, sines
+from trainables.data._data import Data
+from trainables.training.sheet import COLORS, LINE_PIXELS, PLANE_PIXELS, write_sheet
 
 
 def read(path: Path) -> NDArray[np.uint8]:
@@ -23,6 +25,74 @@ def test_images_stand_in_rows_each_in_the_datas_range(tmp_path: Path) -> None:
     pixels = read(tmp_path / "sheet.png")
     assert pixels.shape == (2 * 34, 2 * 34)
     assert [int(pixels[y, x]) for y, x in ((17, 17), (17, 51), (51, 17))] == [0, 255, 128]
+
+
+def test_images_in_color_stand_as_they_are(tmp_path: Path) -> None:
+    data = patches.load(stride=32)
+    write_sheet(tmp_path / "sheet.png", data.test.x[:3], data=data, columns=2)
+    pixels = read(tmp_path / "sheet.png")
+    assert pixels.shape == (2 * 34, 2 * 34, 3)
+    assert np.array_equal(pixels[35:67, 1:33], data.test.x[2].permute(1, 2, 0).numpy())
+
+
+def test_series_of_levels_are_shown_as_images_a_step_in_each_row(tmp_path: Path) -> None:
+    series, images = digit_rows.load(), digits.load()
+    write_sheet(tmp_path / "series.png", series.test.x[:6], data=series, columns=3)
+    write_sheet(tmp_path / "images.png", images.test.x[:6], data=images, columns=3)
+    assert np.array_equal(read(tmp_path / "series.png"), read(tmp_path / "images.png"))
+
+
+def lines(path: Path, samples: Tensor, *, data: Data, feature: int) -> list[NDArray[np.bool_]]:
+    """For each sample, where [Y, X] its picture has the color of this feature."""
+    write_sheet(path, samples, data=data, columns=len(samples))
+    height, width = LINE_PIXELS
+    pixels = read(path)
+    assert pixels.shape == (height + 2, len(samples) * (width + 2), 3)
+    on = (pixels == COLORS[feature]).all(-1)
+    return [on[1:-1, n * (width + 2) + 1 : (n + 1) * (width + 2) - 1] for n in range(len(samples))]
+
+
+def test_series_are_lines_from_left_to_right_and_upwards_is_up(tmp_path: Path) -> None:
+    data = sines.load(rows=100)
+    rising = torch.linspace(-1.0, 1.0, 30)
+    rows = torch.stack([rising, torch.ones(30), torch.full((30,), -3.0), torch.full((30,), float("nan"))])
+    line, top, below, missing = lines(tmp_path / "sheet.png", rows[:, :, None], data=data, feature=0)
+    height, width = LINE_PIXELS
+    # From corner to corner, a pixel or two in each column, and none is jumped over.
+    assert line[-1, 0]
+    assert line[0, -1]
+    assert (np.diff([column.argmax() for column in line.T]) <= 0).all()
+    assert line.any(0).all()
+    assert line.any(1).all()
+    assert line.sum() <= 2 * width
+    for constant, row in ((top, 0), (below, height - 1)):
+        assert constant[row].all()
+        assert constant.sum() == width
+    assert not missing.any()
+
+
+def test_a_steep_line_has_no_gaps(tmp_path: Path) -> None:
+    data = sines.load(rows=100)
+    zigzag = torch.tensor([-1.0, 1.0]).repeat(15)[None, :, None]
+    (line,) = lines(tmp_path / "sheet.png", zigzag, data=data, feature=0)
+    for column in line.T:
+        places = np.flatnonzero(column)
+        assert len(places) == places[-1] - places[0] + 1
+    assert (line[:, 1:] & line[:, :-1]).any(0).all()
+
+
+def test_each_feature_has_a_color_and_outliers_do_not_flatten_the_rest(tmp_path: Path) -> None:
+    data = prices.load()
+    samples = torch.zeros(1, 24, 5)
+    samples[:, :, 1], samples[:, :, 2], samples[:, :, 4] = 2.0, 9.0, -2.0
+    rows = [
+        np.flatnonzero(lines(tmp_path / "sheet.png", samples, data=data, feature=n)[0].all(1)) for n in (3, 1, 2, 4)
+    ]
+    middle, up, outlier, down = (int(found.item()) for found in rows)
+    assert outlier == 0
+    # Two standard deviations are about half the way to the edge, which is at four.
+    assert abs((middle - up) / middle - 0.5) < 0.1
+    assert abs((down - middle) / middle - 0.5) < 0.1
 
 
 def test_points_stand_where_they_lie_and_over_the_data(tmp_path: Path) -> None:

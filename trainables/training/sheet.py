@@ -1,6 +1,7 @@
-"""Sample sheets: a grid of images in one PNG, or points in the plane.
+"""Sample sheets, one PNG each: a grid of images, a grid of series as lines, or points in the plane.
 
-Floor: torch; Pillow is imported by the function that needs it.
+Floor: torch; Pillow is imported by the function that needs it. Axes: N samples, C colors, Y down, X to the right,
+T steps, F features.
 """
 
 from __future__ import annotations
@@ -14,31 +15,76 @@ from ..data._data import Data
 
 # Small images are enlarged by a whole factor until a side has about this many pixels.
 SIDE_PIXELS = 32
+# The least size of a series' picture, and how far up and down it reaches: in standard deviations of the training rows.
+LINE_PIXELS, LINE_REACH = (48, 80), 4.0
+# Colors of features that are told apart on black by everyone (Okabe and Ito, "Color Universal Design", 2008).
+COLORS = ((240, 228, 66), (86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (0, 114, 178))
+FRAME = 64
 # Points are drawn on a square of so many pixels, over so many rows of the data.
 PLANE_PIXELS, PLANE_ROWS = 256, 1000
 
 
 def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> None:
-    """Write samples [N, C, H, W] of the data's range, C = 1 or 3, as rows of `columns` images; or points [N, 2]."""
+    """Write samples of the data's range: images [N, C, Y, X], C = 1 or 3, or series [N, T, F], as rows of `columns`
+    pictures; points [N, 2] in one.
+
+    Series of real numbers are drawn as lines, a color for each feature. Series of levels are drawn as grey images, a
+    step in each row, since among so few values lines would hide each other.
+    """
     from PIL import Image
 
-    pixels = _plane(samples, data=data) if samples.dim() == 2 else _grid(samples, data=data, columns=columns)
+    if samples.dim() == 2:
+        pixels = _plane(samples, data=data)
+    elif samples.dim() == 4:
+        pixels = _grid(_images(samples, data=data), columns=columns)
+    elif data.levels is not None:
+        pixels = _grid(_images(samples[:, None], data=data), columns=columns)
+    else:
+        pixels = _grid(_lines(samples, data=data), columns=columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels.numpy()).save(path, format="PNG")
 
 
-def _grid(samples: Tensor, *, data: Data, columns: int) -> Tensor:
-    low, high = data.value_range
-    grey = ((samples.cpu().double() - low) / (high - low) * 255.0).round().clamp(0, 255).to(torch.uint8)
-    factor = max(1, SIDE_PIXELS // grey.shape[-1])
-    grey = grey.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    grey = torch.nn.functional.pad(grey, (1, 1, 1, 1), value=64)
-    count, channels, height, width = grey.shape
+def _grid(pictures_NCYX: Tensor, *, columns: int) -> Tensor:
+    """The pictures, uint8, framed and side by side: [Y, X] where C = 1, and else [Y, X, C]."""
+    framed_NCYX = torch.nn.functional.pad(pictures_NCYX, (1, 1, 1, 1), value=FRAME)
+    count, channels, height, width = framed_NCYX.shape
     rows = -(-count // columns)
-    canvas = torch.full((rows * columns, channels, height, width), 64, dtype=torch.uint8)
-    canvas[:count] = grey
+    canvas = torch.full((rows * columns, channels, height, width), FRAME, dtype=torch.uint8)
+    canvas[:count] = framed_NCYX
     grid = canvas.view(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
     return grid.reshape(rows * height, columns * width, channels).squeeze(-1)
+
+
+def _images(samples_NCYX: Tensor, *, data: Data) -> Tensor:
+    """The images [N, C, Y, X] as uint8, small ones enlarged."""
+    low, high = data.value_range
+    grey = ((samples_NCYX.cpu().double() - low) / (high - low) * 255.0).round().clamp(0, 255).to(torch.uint8)
+    factor = max(1, SIDE_PIXELS // grey.shape[-1])
+    return grey.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+
+def _lines(samples_NTF: Tensor, *, data: Data) -> Tensor:
+    """Pictures [N, 3, Y, X], uint8, of series as lines on black; what leaves the picture runs along its edge."""
+    x = data.train.x.cpu().double()
+    middle, reach = x.mean(), LINE_REACH * x.std()
+    low, high = max(data.value_range[0], float(middle - reach)), min(data.value_range[1], float(middle + reach))
+    height, width = LINE_PIXELS[0], max(LINE_PIXELS[1], samples_NTF.shape[1])
+    series_NFT = samples_NTF.cpu().double().transpose(1, 2).clamp(low, high)
+    # One column more than is drawn: a column shows the line from its left edge to its right.
+    edges_NFX = torch.nn.functional.interpolate(series_NFT, size=width + 1, mode="linear", align_corners=True)
+    # Upwards is up: the first row of an image is its top.
+    edges_NFX = (high - edges_NFX) / (high - low) * (height - 1)
+    top_NFX, bottom_NFX = (
+        pick(edges_NFX[..., :-1], edges_NFX[..., 1:]).round() for pick in (torch.minimum, torch.maximum)
+    )
+    row_Y1 = torch.arange(height)[:, None]
+    canvas = torch.zeros(len(samples_NTF), 3, height, width, dtype=torch.uint8)
+    for feature, (top_NX, bottom_NX) in enumerate(zip(top_NFX.unbind(1), bottom_NFX.unbind(1), strict=True)):
+        on_NYX = (row_Y1 >= top_NX[:, None]) & (row_Y1 <= bottom_NX[:, None])
+        color = torch.tensor(COLORS[feature % len(COLORS)], dtype=torch.uint8)
+        canvas = torch.where(on_NYX[:, None], color[:, None, None], canvas)
+    return canvas
 
 
 def _plane(samples: Tensor, *, data: Data) -> Tensor:
