@@ -75,9 +75,8 @@ def _lines(samples_NTF: Tensor, *, data: Data) -> Tensor:
     edges_NFX = torch.nn.functional.interpolate(series_NFT, size=width + 1, mode="linear", align_corners=True)
     # Upwards is up: the first row of an image is its top.
     edges_NFX = (high - edges_NFX) / (high - low) * (height - 1)
-    top_NFX, bottom_NFX = (
-        pick(edges_NFX[..., :-1], edges_NFX[..., 1:]).round() for pick in (torch.minimum, torch.maximum)
-    )
+    left_NFX, right_NFX = edges_NFX[..., :-1].round(), edges_NFX[..., 1:].round()
+    top_NFX, bottom_NFX = torch.minimum(left_NFX, right_NFX), torch.maximum(left_NFX, right_NFX)
     row_Y1 = torch.arange(height)[:, None]
     canvas = torch.zeros(len(samples_NTF), 3, height, width, dtype=torch.uint8)
     for feature, (top_NX, bottom_NX) in enumerate(zip(top_NFX.unbind(1), bottom_NFX.unbind(1), strict=True)):
