@@ -17,15 +17,28 @@ _NETWORKS: dict[str, Entry] = {
     "width": Choice((128, 256), default=128),
     # The side of the images decides it for conv.
     "depth": Choice((1, 2), default=2, when={"architecture": "mlp"}),
+    # A study of labeled rows may set it to true: Mirza and Osindero 2014 (arXiv 1411.1784).
+    "conditional": False,
 }
 
 _LOSS: dict[str, Entry] = {
     # Non-saturating: Goodfellow et al. 2014 (arXiv 1406.2661, section 3); no variant beat it consistently in Lucic et
-    # al. 2018. Hinge: Lim and Ye 2017 (arXiv 1705.02894), the choice of SAGAN (arXiv 1805.08318).
-    "loss": Choice(("non-saturating", "hinge"), default="non-saturating"),
+    # al. 2018. Hinge: Lim and Ye 2017 (arXiv 1705.02894), the choice of SAGAN (arXiv 1805.08318). WGAN-GP: Gulrajani et
+    # al. 2017 (arXiv 1704.00028). Least squares: Mao et al. 2017 (arXiv 1611.04076).
+    "loss": Choice(("non-saturating", "hinge", "wgan-gp", "least-squares"), default="non-saturating"),
     # Mescheder et al. 2018 (arXiv 1801.04406), who take 10 for large images; for small ones less is enough, and how
     # much is worth a search. 0 is an option of its own and costs nothing.
-    "r1": Choice((0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0), default=1.0),
+    "r1": Choice(
+        (0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0),
+        default=1.0,
+        when={"loss": ("non-saturating", "hinge", "least-squares")},
+    ),
+    # The penalty of WGAN-GP, which has it in place of R1. 10: Gulrajani et al. 2017. The range is the wide one of Lucic
+    # et al. 2018.
+    "gp": Choice((0.1, 1.0, 10.0, 100.0), default=10.0, when={"loss": "wgan-gp"}),
+    # Miyato et al. 2018 (arXiv 1802.05957). False: R1 and a spectral norm bound the same slopes, and one of them is
+    # enough to begin with.
+    "spectral_norm": Choice((False, True), default=False),
     # Steps of the discriminator for one of the generator. 1: Goodfellow et al. 2014. 2: BigGAN (arXiv 1809.11096). 5:
     # WGAN-GP (arXiv 1704.00028); 1 and 5 are the wide range of Lucic et al. 2018.
     "critic_steps": Choice((1, 2, 5), default=1),

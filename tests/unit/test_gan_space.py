@@ -9,6 +9,7 @@ from search_spaces.blocks.learning_rate import learning_rate
 from search_spaces.blocks.optimizer import optimizer
 from search_spaces.gan import SPACE
 from trainables.data import digits
+from trainables.models._adversarial import LOSSES
 from trainables.models.gan import Model
 from trainables.training.alone import Training
 
@@ -58,8 +59,10 @@ def test_the_default_gan_is_small_with_r1_and_an_average() -> None:
         "latent": 16,
         "width": 128,
         "depth": 2,
+        "conditional": False,
         "loss": "non-saturating",
         "r1": 1.0,
+        "spectral_norm": False,
         "critic_steps": 1,
         "ema": 0.995,
         "discriminator.lr": 1e-3,
@@ -88,3 +91,20 @@ def test_a_study_may_set_the_architecture_to_conv_and_depth_goes() -> None:
     for params in [space.default(), *(space.random(generator) for _ in range(10))]:
         assert "depth" not in params
         Training(Model, digits.load(), params, seed=0, epochs=3)
+
+
+def test_each_loss_has_the_penalty_that_it_reads_and_no_other() -> None:
+    generator = random.Random(0)
+    drawn = [SPACE.random(generator) for _ in range(100)]
+    assert {str(params["loss"]) for params in drawn} == set(LOSSES)
+    for params in drawn:
+        assert ("gp" in params) is (params["loss"] == "wgan-gp")
+        assert ("r1" in params) is (params["loss"] != "wgan-gp")
+    for params in drawn[:20]:
+        Training(Model, digits.load(), params, seed=0, epochs=3)
+
+
+def test_a_study_may_tell_the_networks_the_classes() -> None:
+    space = Space.from_mapping({"conditional": True}, name="gan", base=SPACE)
+    trained = Training(Model, digits.load(), space.default(), seed=0, epochs=3)
+    assert trained.model.conditional
