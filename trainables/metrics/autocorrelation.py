@@ -1,8 +1,9 @@
 """How far the autocorrelation of samples is from that of rows: the mean absolute difference over lags and features.
 
-The autocorrelation at lag l of one feature is the mean of (x_t - m)(x_{t+l} - m) / v over all rows and all pairs of
-steps so far apart, with the mean m and the variance v of that feature over all rows and steps: one function of the
-whole set, so that short series need no mean of their own. Floor: torch, data and models.
+The autocorrelation at lag l of one feature is the mean of (x_t - m)(x_{t+l} - m) over all pairs of steps so far apart
+and over all rows, with the mean m of that row, divided by the mean of (x_t - m)^2. So it is one function of the whole
+set, to which a row that never changes adds nothing; and the level of a row is not taken for a dependence of its steps.
+Floor: torch, data and models.
 Axes: N rows, T steps, F features, L lags.
 """
 
@@ -36,7 +37,7 @@ class Metric:
         return series_refusal(data, metric=cls.name)
 
     def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
-        """The difference; NaN where a sample is not finite."""
+        """The difference; NaN where a sample is not finite. Near 0 its error is rather too large than too small."""
         with torch.inference_mode():
             rows_FL = autocorrelation(as_series(split.x, metric=self.name))
             samples_NTF = as_series(draw(model, generator, rows=SAMPLES).x, metric=self.name)
@@ -57,7 +58,7 @@ def _difference(samples_NTF: Tensor, rows_FL: Tensor) -> float:
 
 def autocorrelation(x_NTF: Tensor) -> Tensor:
     """[F, L]: the autocorrelation at the lags 1, ..., T/2; 0 for a feature that never changes."""
-    centered = x_NTF - x_NTF.mean((0, 1))
+    centered = x_NTF - x_NTF.mean(1, keepdim=True)
     variance_F = centered.square().mean((0, 1))
     steps = x_NTF.shape[1]
     lagged = [(centered[:, lag:] * centered[:, : steps - lag]).mean((0, 1)) for lag in range(1, steps // 2 + 1)]

@@ -3,8 +3,10 @@
 The kernels follow ROCKET (Dempster, Petitjean and Webb 2020, arXiv 1910.13051, section 3): random weights, lengths,
 dilations and paddings, and pooling over time; nothing is trained. Ours run over all features at once, are shorter, have
 no bias, and their share of positive outputs is smooth. Pooled outputs are standardized and whitened on the training
-rows, and the distance (`_frechet.distance`) is divided by the number of components. Values compare only on one
-data set and at equal numbers of rows and samples. Floor: numpy, torch, data and models.
+rows, and the distance (`_frechet.distance`) is divided by the number of components. Values compare only on one data
+set and at equal numbers of rows and samples. Windows that overlap, as those of `prices`, count for fewer rows than they
+are: there a perfect model, which draws each sample anew, may have less than other real rows, or than a copy of the
+training rows. Floor: numpy, torch, data and models.
 Axes: N rows, T steps, F features, J kernels of one bank, L weights of a kernel, P pooled outputs, C components.
 """
 

@@ -26,7 +26,7 @@ from ._series import as_series, series_refusal
 # So many samples are drawn, and as many rows are asked about, where there are as many.
 ROWS = 500
 FEWEST_ROWS = 50
-FOLDS, TREES, SEED = 5, 100, 0
+FOLDS, TREES, SEED = 5, 50, 0
 
 
 class Metric:

@@ -27,6 +27,8 @@ class Metric:
     name: ClassVar[str] = "sampling_rate"
     direction: ClassVar[Direction] = "maximize"
     each_epoch: ClassVar[bool] = False
+    reads_clock: ClassVar[bool] = True
+    """The same noise does not give the same value."""
 
     def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
         """The rate, its error from the batches; the rows do not matter."""
