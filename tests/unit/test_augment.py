@@ -126,7 +126,7 @@ def test_a_flip_is_that_of_torch(shape: tuple[int, ...]) -> None:
         assert torch.equal(found, expected) or shape == (3, 7, 10)
 
 
-@pytest.mark.parametrize("share", [0.125, 0.25])
+@pytest.mark.parametrize("share", [0.125, 0.3])
 def test_a_shift_is_of_whole_places_and_brings_in_the_background(share: float) -> None:
     rows, most = grey(1, 8, 8), round(8 * share)
     for number, down in enumerate(range(-most, most + 1)):
