@@ -60,7 +60,8 @@ def windows() -> Tensor:
     )
     low, high = days.min(1, keepdims=True), days.max(1, keepdims=True)
     scaled = np.lib.stride_tricks.sliding_window_view((days - low) / (high - low), STEPS, axis=1)
-    return torch.from_numpy(scaled.transpose(1, 2, 0).astype(np.float32))
+    found: Tensor = torch.from_numpy(scaled.transpose(1, 2, 0).astype(np.float32))
+    return found
 
 
 def share(seed: int) -> Cases:

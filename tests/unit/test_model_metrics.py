@@ -47,7 +47,7 @@ def test_every_parameter_counts_and_no_buffer() -> None:
 def test_the_rate_is_samples_over_seconds_without_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     model = Line(clock, [50.0, *[0.5] * 4, *[0.25] * 4])
-    monkeypatch.setattr(sampling_rate.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("trainables.metrics.sampling_rate.time.perf_counter", lambda: clock[0])
     found = sampling_rate.Metric().measure(model, ring.load(rows=100).validation, torch.Generator())
     assert model.batches == [250] * 9
     assert found.sample_size == 2000

@@ -165,6 +165,17 @@ def test_all_but_series_are_refused(metric: type[Metric]) -> None:
 def test_too_few_rows_are_refused_by_the_forest() -> None:
     rows = noise(49, 8, 2)
     data = data_of("few", rows, rows)
-    assert "at least 50 rows to measure on, and there are 49" in str(refusal(forest_test.Metric, Model, data))
-    with pytest.raises(ValueError, match="at least 50 rows to measure on, and there are 49"):
-        forest_test.Metric().measure(Replay(data.train), Split(x=rows), torch.Generator())
+    assert "at least 50 different rows to measure on, and there are 49" in str(refusal(forest_test.Metric, Model, data))
+    for split in (rows, torch.cat([rows, rows])):
+        with pytest.raises(ValueError, match="at least 50 different rows to measure on, and there are 49"):
+            forest_test.Metric().measure(Replay(data.train), Split(x=split), torch.Generator())
+
+
+def test_the_order_of_rows_does_not_matter_to_the_forest() -> None:
+    rows, fakes = moving(90, weight=0.9), noise(100, 20, 1, seed=1)
+    found = [
+        Cases(data=data_of("moving", rows, held_out), samples={}).full(forest_test.Metric(), fakes)
+        for held_out in (rows, rows.flip(0))
+    ]
+    assert found[0] == found[1]
+    assert 0.05 < found[0].value < 0.45

@@ -8,18 +8,19 @@ Axes: N rows, T steps, F features, D numbers of a row and of its differences.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import cross_val_predict
 from torch import Tensor
 
 from ..data._data import Data, Split
 from ..models._family import Family, Generative
-from ._metric import Direction, Measurement
+from ._metric import Direction, Measurement, mean_over_rows
 from ._samples import draw
 from ._series import as_series, series_refusal
 
@@ -32,7 +33,7 @@ FOLDS, TREES, SEED = 5, 50, 0
 class Metric:
     """|accuracy - 1/2| of a cross-validated random forest that tells samples from rows, 0 to 1/2, smaller is better.
 
-    Of 500 samples each that comes again is asked about once; a model with fewer than 50 different ones has 1/2.
+    Rows and samples that come again are asked about once; a model with fewer than 50 different samples of 500 has 1/2.
     The accuracy of N fresh rows against N others scatters about one half by about .5 / sqrt(2 N). It lies above where
     rows overlap, as windows of one series do: a forest knows them by their neighbors. So the value of other real rows
     is the yardstick, and not 0.
@@ -50,29 +51,24 @@ class Metric:
         return None if len(data.validation) >= FEWEST_ROWS else _too_few(len(data.validation))
 
     def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
-        """The distance from one half, its error from the folds; NaN where a sample is not finite."""
-        if len(split) < FEWEST_ROWS:
-            raise ValueError(_too_few(len(split)))
-        rows_ND, samples_ND = (_with_differences(x) for x in (split.x, draw(model, generator, rows=ROWS).x))
-        if not np.isfinite(samples_ND).all():
-            return Measurement(value=math.nan, standard_error=math.nan, sample_size=len(samples_ND))
-        # A sample that comes again would be known from the fold where it was first.
-        samples_ND = samples_ND[np.sort(np.unique(samples_ND, axis=0, return_index=True)[1])]
-        if len(samples_ND) < FEWEST_ROWS:
-            return Measurement(value=0.5, standard_error=0.0, sample_size=len(samples_ND))
-        count = min(len(rows_ND), len(samples_ND))
-        # Evenly spaced: the first rows of a series would be its first days.
-        rows_ND = rows_ND[np.linspace(0, len(rows_ND) - 1, count).round().astype(int)]
-        numbers = np.concatenate([rows_ND, samples_ND[:count]])
-        # Folds of random rows: of samples each fold has its like in the others, and of rows in order it would not.
-        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
+        """The distance from one half, its error that of a share; NaN where a sample is not finite."""
+        # What comes again would be known from the fold where it was first.
+        random = np.random.RandomState(SEED)
+        rows_ND = random.permutation(np.unique(_with_differences(split.x), axis=0))
+        if len(rows_ND) < FEWEST_ROWS:
+            raise ValueError(_too_few(len(rows_ND)))
+        drawn_ND = _with_differences(draw(model, generator, rows=ROWS).x)
+        if not np.isfinite(drawn_ND).all():
+            return Measurement(value=math.nan, standard_error=math.nan, sample_size=ROWS)
+        samples_ND = random.permutation(np.unique(drawn_ND, axis=0))
+        count = min(len(rows_ND), len(samples_ND), ROWS)
+        if count < FEWEST_ROWS:
+            return Measurement(value=0.5, standard_error=0.0, sample_size=count)
+        is_row = np.arange(2 * count) < count
         forest = RandomForestClassifier(TREES, random_state=SEED, n_jobs=1)
-        accuracies = cross_val_score(forest, numbers, np.arange(2 * count) < count, cv=folds)
-        return Measurement(
-            value=abs(float(accuracies.mean()) - 0.5),
-            standard_error=float(accuracies.std(ddof=1)) / math.sqrt(FOLDS),
-            sample_size=count,
-        )
+        found = cross_val_predict(forest, np.concatenate([rows_ND[:count], samples_ND[:count]]), is_row, cv=FOLDS)
+        accuracy = mean_over_rows(torch.from_numpy(found == is_row))
+        return replace(accuracy, value=abs(accuracy.value - 0.5), sample_size=count)
 
 
 def _with_differences(x: Tensor) -> NDArray[np.float32]:
@@ -84,6 +80,6 @@ def _with_differences(x: Tensor) -> NDArray[np.float32]:
 
 def _too_few(rows: int) -> str:
     return (
-        f"the metric {Metric.name!r} needs at least {FEWEST_ROWS} rows to measure on, and there are {rows}: choose "
-        "another metric, or hold out more"
+        f"the metric {Metric.name!r} needs at least {FEWEST_ROWS} different rows to measure on, and there are {rows}: "
+        "choose another metric, or hold out more"
     )
