@@ -121,10 +121,13 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def apart(left: Tensor, right: Tensor) -> float:
-    """The largest difference, relative to the largest entry of the second; to 1 where that is 0. NaN is apart."""
+    """The largest difference, relative to the largest entry of the second; to 1 where that is less. NaN is apart.
+
+    An optimizer that divides by the gradient's size makes much of a gradient that is 0 but for rounding.
+    """
     if left.shape != right.shape:
         return math.inf
     if left.numel() == 0:
         return 0.0
-    found = float((left.double() - right.double()).abs().max()) / (float(right.double().abs().max()) or 1.0)
+    found = float((left.double() - right.double()).abs().max()) / max(1.0, float(right.double().abs().max()))
     return math.inf if math.isnan(found) else found

@@ -16,11 +16,10 @@ from hpo.laws._law import generator
 from hpo.laws._subject import Subject, few
 from trainables.data._data import Data, Split
 from trainables.metrics._metric import Measurement, Metric, prepare, refusal
-from trainables.metrics._samples import Replay
 from trainables.models._family import Family, Generative, Noise
 
-# Rows of each split, at most: above what any metric asks for at the least.
-MEASURED_ROWS = 600
+# Rows of each split, at most: what every data set holds out at the least, and so as few as a metric may ask for.
+MEASURED_ROWS = 300
 # The largest noise on a row, in standard deviations of the data; most rows have much less.
 NOISE = 0.5
 
@@ -32,19 +31,21 @@ class Rough:
     """
 
     def __init__(self, data: Data) -> None:
-        self._data, self._rows = data, Replay(data.train)
+        self._data = data
         self._scale = NOISE * float(data.train.x.double().std())
 
     def draw_samples(self, generator: torch.Generator, *, rows: int) -> dict[str, Tensor]:
         """Which rows, their labels, and the noise."""
-        drawn = self._rows.draw_samples(generator, rows=rows)
+        train = self._data.train
+        row = torch.randint(len(train), (rows,), generator=generator)
+        drawn = {"row": row} if train.labels is None else {"row": row, "label": train.labels[row]}
         drawn["strength"] = torch.rand(rows, generator=generator)
         drawn["noise"] = torch.randn(rows, *self._data.shape, generator=generator)
         return drawn
 
     def sample(self, noise: Noise) -> Tensor:
         """These rows, in the form of the data."""
-        x = self._rows.sample(noise)
+        x = self._data.train.x[noise["row"]]
         strength = noise["strength"].pow(4).view(-1, *[1] * len(self._data.shape))
         rough = (x + self._scale * strength * noise["noise"]).clamp(*self._data.value_range)
         return (rough if self._data.levels is None else rough.round()).to(x.dtype)

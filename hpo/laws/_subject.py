@@ -156,16 +156,10 @@ def refusal(subject: Subject) -> str | None:
 
 def architectures(space: Space, structural: Sequence[str]) -> list[Space]:
     """The space once for each combination of what its structural choices offer by name, or as yes and no."""
-    choices = {
-        name: entry
-        for name in structural
-        if isinstance(entry := space.parameters.get(name), Choice)
-        and all(isinstance(option, str | bool) for option in entry.options)
-    }
-    return [
-        _fixed(space, dict(zip(choices, options, strict=True)))
-        for options in itertools.product(*(entry.options for entry in choices.values()))
-    ]
+    found = [space]
+    for name in structural:
+        found = [chosen for variant in found for chosen in _each(variant, name)]
+    return found
 
 
 def smallest(space: Space, structural: Sequence[str], *, size: Callable[[int], int]) -> Space:
@@ -203,13 +197,16 @@ def state(model: Family) -> dict[str, Tensor]:
 
 
 def _fixed(space: Space, values: Mapping[str, ParameterValue]) -> Space:
-    """The space with these values in place of ranges and choices, under the conditions that those had."""
-    entries = dict(space.parameters)
-    for name, value in values.items():
-        entry = entries[name]
-        when = entry.conditions if isinstance(entry, Float | Int | Choice) else None
-        entries[name] = Choice((value,), default=value, when=when or None)
-    return Space(space.name, entries)
+    """The space with these values in place of ranges and choices; what can never be there under them is left out."""
+    return Space.from_mapping(values, name=space.name, base=space)
+
+
+def _each(space: Space, name: str) -> list[Space]:
+    """The space with each option of a choice by name, or of yes and no; as it is where that parameter is none."""
+    entry = space.parameters.get(name)
+    if isinstance(entry, Choice) and all(isinstance(option, str | bool) for option in entry.options):
+        return [_fixed(space, {name: option}) for option in entry.options]
+    return [space]
 
 
 def _options(space: Space, name: str) -> tuple[ParameterValue, ...]:

@@ -109,6 +109,7 @@ def conditional(entry: Entry) -> set[str]:
 
 def test_the_default_vae_is_the_plain_vae_under_adam() -> None:
     assert SPACE.default() == {
+        "architecture": "mlp",
         "latent": 16,
         "width": 256,
         "depth": 2,

@@ -60,6 +60,25 @@ class Choosy(Protocol):
         """In words, rule, value and remedy: why it cannot measure such models of such data; None if it can."""
 
 
+@runtime_checkable
+class OfModel(Protocol):
+    """A metric with `of_model = True` measures the model itself, so rows cannot stand in the place of samples."""
+
+    of_model: ClassVar[bool]
+
+
+def measures_samples(metric: Metric | type[Metric]) -> bool:
+    """Whether the metric needs nothing of a model but its samples, so that it can be taken of real rows too."""
+    return not (isinstance(metric, OfModel) and metric.of_model)
+
+
+@runtime_checkable
+class Clocked(Protocol):
+    """A metric of time: where `reads_clock` is True the value differs from run to run under the same noise."""
+
+    reads_clock: ClassVar[bool]
+
+
 def prepare(metric: Metric, data: Data) -> None:
     """Let the metric take from the data what it needs, where it needs anything."""
     if isinstance(metric, Prepared):
