@@ -8,11 +8,16 @@ from search_spaces.blocks.regularization import regularization
 from search_spaces.blocks.schedule import schedule
 
 # Latent 16, width 256, two hidden layers: the VAE for digits in jmtomczak/intro_dgm, vaes/vae_example.ipynb. They fix
-# the shapes of the tensors; a few values each, so that trials of equal shape can be trained together.
+# the shapes of the tensors; a few values each, so that trials of equal shape can be trained together. The likelihood is
+# the one that fits the data; a study may add `likelihood` and choose another.
 _NETWORKS: dict[str, Entry] = {
+    # A study may set it to conv for square images, to gru for series.
+    "architecture": "mlp",
     "latent": Choice((2, 4, 8, 16, 32, 64), default=16),
+    # With conv these are the channels of the finest map, twice as many at each halving; with gru the recurrent units.
     "width": Choice((64, 128, 256, 512), default=256),
-    "depth": Int(1, 3, default=2),
+    # The side of the images decides it for conv; a recurrent pair has one layer.
+    "depth": Int(1, 3, default=2, when={"architecture": "mlp"}),
 }
 
 # With the defaults the loss is the plain negative ELBO (Kingma and Welling 2014, arXiv 1312.6114, equation 3).

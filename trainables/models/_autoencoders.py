@@ -50,8 +50,10 @@ class SequenceEncoder(nn.Module):
 
 
 class SequenceDecoder(nn.Module):
-    """Latents to numbers [B, outputs, T, F]: a recurrent layer that sees them at each step, and a linear one.
+    """Latents to numbers [B, outputs, T, F]: a recurrent layer that sees L numbers at each step, and a linear one.
 
+    What it sees is a linear map of the latents of each step's own. With the latents themselves at all steps nothing but
+    its state tells it the step: on 2000 sines the bound after 20 epochs was -13 nats, and with the map +4.
     Dropout leaves out the same units at all steps (Gal and Ghahramani 2016, arXiv 1512.05287).
     """
 
@@ -60,12 +62,13 @@ class SequenceDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.steps, self.form = steps, (outputs, features)
+        self.first = linear(latent, steps * latent, generator=generator)
         self.recurrent = GRU(latent, width, generator=generator)
         self.last = linear(width, outputs * features, generator=generator)
 
     def forward(self, z_BL: Tensor, uniforms: Sequence[Tensor] = (), rate: float | Tensor = 0.0) -> Tensor:
         """`uniforms` is empty (no dropout) or has one [B, H] tensor."""
-        states_BTH = self.recurrent(z_BL[:, None].expand(-1, self.steps, -1))
+        states_BTH = self.recurrent(self.first(z_BL).view(len(z_BL), self.steps, -1))
         if uniforms:
             states_BTH = masked_dropout(states_BTH, uniforms[0][:, None], rate)
         numbers: Tensor = self.last(states_BTH)

@@ -181,8 +181,8 @@ class Gaussian(nn.Module):
         # [1, 1, F] for series, [C, 1, 1] for images: as they combine with a row.
         location = rows.mean(rest, keepdim=True)[0]
         scale = (rows - location).square().mean(rest, keepdim=True)[0].sqrt()
-        self.register_buffer("location", location.to("cpu", torch.float32))
-        self.register_buffer("scale", torch.where(scale > 0.0, scale, 1.0).to("cpu", torch.float32))
+        self.register_buffer("location", location.to("cpu", torch.get_default_dtype()))
+        self.register_buffer("scale", torch.where(scale > 0.0, scale, 1.0).to("cpu", torch.get_default_dtype()))
         self.log_sigma = nn.Parameter(torch.zeros(location.shape))
 
     def scaled(self, x: Tensor) -> Tensor:
