@@ -6,9 +6,9 @@ open, high, low and close, and of the volume. (The file's `adj_close` repeats `c
 stretch of prices tells its date by its level alone.
 
 The days are cut into six blocks, 24 days apart, and every window lies in one block; so no two splits share a day. What
-this leaves is little: 366, 300 and 122 windows, which overlap, from 435, 346 and 145 days. The distance of two splits is
-mostly sampling noise, for splits of as many independent normal days lie as far apart by FD-ROCKET; so a smooth model of
-the training days may come nearer to validation than these days themselves.
+this leaves is little: 366, 300 and 122 windows, which overlap, from 435, 346 and 145 days. So two splits
+differ mostly by sampling noise: by FD-ROCKET, splits of as many independent normal days lie as far apart. A smooth
+model of the training days may come nearer to validation than these days themselves.
 Axes: D days, T days of a window, F features.
 """
 
