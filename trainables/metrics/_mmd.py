@@ -6,7 +6,6 @@ samples, less twice that between a row and a sample. Floor: torch. Axes: N rows,
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -29,10 +28,14 @@ def squared_mmd(rows_NF: Tensor, samples_MF: Tensor, kernel: Kernel) -> Measurem
     parts = [samples_MF[begin:end] for begin, end in cuts(len(samples_MF))]
     rows, samples = len(rows_NF), len(samples_MF)
     sizes_P = torch.tensor([len(part) for part in parts])
+
+    def by_part(sums_M: Tensor) -> Tensor:
+        return torch.stack([part.sum() for part in torch.split(sums_M, sizes_P.tolist())])
+
     # Sums of the kernel, so that what is left without a part needs no second look at the samples.
-    within_rows = _total(rows_NF, rows_NF, kernel) - _diagonal(rows_NF, kernel)
-    to_rows_P = torch.tensor([_total(rows_NF, part, kernel) for part in parts], dtype=torch.float64)
-    within_PP = torch.tensor([[_total(a, b, kernel) for b in parts] for a in parts], dtype=torch.float64)
+    within_rows = float(_sums(rows_NF, rows_NF, kernel).sum()) - _diagonal(rows_NF, kernel)
+    to_rows_P = by_part(_sums(rows_NF, samples_MF, kernel))
+    within_PP = torch.stack([by_part(_sums(part, samples_MF, kernel)) for part in parts])
     within_PP -= torch.tensor([_diagonal(part, kernel) for part in parts], dtype=torch.float64).diag()
 
     def estimate(within: Tensor, to_rows: Tensor, count: Tensor) -> Tensor:
@@ -49,9 +52,9 @@ def squared_mmd(rows_NF: Tensor, samples_MF: Tensor, kernel: Kernel) -> Measurem
     )
 
 
-def _total(left_NF: Tensor, right_MF: Tensor, kernel: Kernel) -> float:
-    pairs = itertools.product(torch.split(left_NF, BLOCK_ROWS), torch.split(right_MF, BLOCK_ROWS))
-    return math.fsum(float(kernel(left, right).sum()) for left, right in pairs)
+def _sums(left_NF: Tensor, right_MF: Tensor, kernel: Kernel) -> Tensor:
+    """[M]: the kernel with each on the right, summed over the left."""
+    return torch.stack([kernel(left, right_MF).sum(0) for left in torch.split(left_NF, BLOCK_ROWS)]).sum(0)
 
 
 def _diagonal(rows_NF: Tensor, kernel: Kernel) -> float:

@@ -28,4 +28,4 @@ class Metric(Comparison):
     def compare(self, rows_NF: Tensor, samples_MF: Tensor, train_TF: Tensor) -> Measurement:
         """The density, with the error of a mean over samples."""
         balls_M, _ = inside(samples_MF, rows_NF, neighborhood(rows_NF, neighbors=NEIGHBORS))
-        return mean_over_rows(balls_M / NEIGHBORS)
+        return mean_over_rows(balls_M.double() / NEIGHBORS)

@@ -30,11 +30,12 @@ class Metric(Comparison):
     def compare(self, rows_NF: Tensor, samples_MF: Tensor, train_TF: Tensor) -> Measurement:
         """The distance, with the error of the jackknife over parts of the samples."""
         directions_SF = unit_directions(rows_NF.shape[1])
-        rows_SQ, samples_SM = quantiles(directions_SF @ rows_NF.mT), directions_SF @ samples_MF.mT
-        without = [
-            distance(rows_SQ, quantiles(torch.cat([samples_SM[:, :begin], samples_SM[:, end:]], 1)))
-            for begin, end in cuts(len(samples_MF))
-        ]
+        rows_SQ = quantiles((directions_SF @ rows_NF.mT).sort(1).values)
+        samples_SM, place_SM = (directions_SF @ samples_MF.mT).sort(1)
+        without = []
+        for begin, end in cuts(len(samples_MF)):
+            kept_SM = (place_SM < begin) | (place_SM >= end)
+            without.append(distance(rows_SQ, quantiles(samples_SM[kept_SM].view(len(samples_SM), -1))))
         return Measurement(
             value=distance(rows_SQ, quantiles(samples_SM)),
             standard_error=jackknife_error(without),
@@ -49,10 +50,12 @@ def unit_directions(features: int) -> Tensor:
     return drawn_SF / drawn_SF.square().sum(1, keepdim=True).sqrt()
 
 
-def quantiles(projected_SN: Tensor) -> Tensor:
+def quantiles(sorted_SN: Tensor) -> Tensor:
     """[S, Q]: the middles of 400 equal shares of each line, interpolated between its numbers."""
-    shares_Q = (torch.arange(QUANTILES, dtype=torch.float64) + 0.5) / QUANTILES
-    return projected_SN.quantile(shares_Q, dim=1).mT
+    place_Q = (torch.arange(QUANTILES, dtype=torch.float64) + 0.5) / QUANTILES * (sorted_SN.shape[1] - 1)
+    low_Q = place_Q.long()
+    high_Q = (low_Q + 1).clamp(max=sorted_SN.shape[1] - 1)
+    return torch.lerp(sorted_SN[:, low_Q], sorted_SN[:, high_Q], place_Q - low_Q)
 
 
 def distance(left_SQ: Tensor, right_SQ: Tensor) -> float:
