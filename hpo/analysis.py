@@ -20,7 +20,7 @@ import pandas as pd
 
 from hpo.event_log import EventLog
 from hpo.home import Home
-from hpo.messages import Event, Params, Record, Start
+from hpo.messages import YARDSTICKS, Event, Params, Record, Start
 from hpo.rows import TrialRow as TrialRow
 from hpo.rows import read_ledger, row_of
 from hpo.study import Budget, Objective, Study
@@ -51,18 +51,25 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class BestTrial:
-    """The best done trial so far, the earliest of equals. files: its sample sheets, relative to the home."""
+    """The best done trial so far, the earliest of equals; one that breaks a constraint only while all do (`feasible`).
+
+    files: its sample sheets, relative to the home.
+    """
 
     trial: int
     value: float
     params: Params
     seed: int | None
     files: tuple[str, ...] = ()
+    feasible: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSummary:
-    """One trial of `Summary`. value: the objective at its end, None where it has none; steps: finished epochs."""
+    """One trial of `Summary`. value: the objective at its end, None where it has none; steps: finished epochs.
+
+    feasible: false where it broke a constraint; `cause` says which.
+    """
 
     number: int
     end: str
@@ -73,6 +80,7 @@ class TrialSummary:
     cause: str
     attempts: int
     seconds: float
+    feasible: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +95,8 @@ class Summary:
     to its last event; null before the first event. width: the slots of a group, the most where groups differ. fits:
     for each structure and device whose widths were measured, `seconds` a member-step and peak `memory` in bytes by
     width, the `width` chosen, and the seconds `spent` on it. importances: share of each parameter, over
-    `importances_trials` done trials; empty where those are too few.
+    `importances_trials` done trials; empty where those are too few. yardsticks: of each metric that was measured on
+    samples, `floor`, what it says of real rows beside other real rows, and `copy_of_train`, of the training rows.
     """
 
     schema: int
@@ -107,6 +116,7 @@ class Summary:
     fits: list[dict[str, Any]]
     importances: dict[str, float]
     importances_trials: int
+    yardsticks: dict[str, dict[str, float]]
     trials: list[TrialSummary]
 
     def to_json(self) -> dict[str, Any]:
@@ -252,14 +262,21 @@ def best(source: Home | Reading) -> BestTrial | None:
     reading = _reading(source)
     sign = 1.0 if reading.objective.direction == "minimize" else -1.0
     ranked = [
-        (sign * value, row.number, row)
+        (not row.feasible, sign * value, row.number, row)
         for row in reading.rows
         if row.end == "done" and (value := _number(row.value)) is not None
     ]
     if not ranked:
         return None
-    value, number, row = min(ranked, key=lambda item: item[:2])
-    return BestTrial(trial=number, value=sign * value, params=row.params, seed=row.seed, files=files(reading, number))
+    _, value, number, row = min(ranked, key=lambda item: item[:3])
+    return BestTrial(
+        trial=number,
+        value=sign * value,
+        params=row.params,
+        seed=row.seed,
+        files=files(reading, number),
+        feasible=row.feasible,
+    )
 
 
 def files(source: Home | Reading, number: int) -> tuple[str, ...]:
@@ -295,6 +312,7 @@ def summary(source: Home | Reading) -> Summary:
         fits=[dict(fit) for fit in reading.fits],
         importances=dict(zip(shares["parameter"], shares["importance"], strict=True)),
         importances_trials=len(reading.done),
+        yardsticks=_yardsticks(reading),
         trials=[_trial_summary(reading, row) for row in reading.rows],
     )
 
@@ -405,7 +423,19 @@ def _trial_summary(reading: Reading, row: TrialRow) -> TrialSummary:
         cause=row.cause,
         attempts=row.placements,
         seconds=sum(span.end - span.start for span in spans),
+        feasible=row.feasible,
     )
+
+
+def _yardsticks(reading: Reading) -> dict[str, dict[str, float]]:
+    """Return what the first done trial was measured beside; it is the same for all."""
+    found: dict[str, dict[str, float]] = {}
+    done = next((event for events in reading.events.values() for event in events if event.end == "done"), None)
+    for name, value in {} if done is None else done.metrics.items():
+        metric, dot, kind = name.rpartition(".")
+        if dot and kind in YARDSTICKS:
+            found.setdefault(metric, {})[kind] = value
+    return found
 
 
 def _number(value: float | None) -> float | None:

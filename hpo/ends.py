@@ -1,7 +1,7 @@
 """How each end of a trial is told to Optuna: one table, by what the sampler learns from.
 
     end     TPE, and samplers that learn nothing    NSGA-II, NSGA-III             GP, CMA-ES
-    done    COMPLETE                                COMPLETE                      COMPLETE
+    done    COMPLETE, and what it breaks            COMPLETE                      COMPLETE
     pruned  PRUNED, its reports kept                PRUNED                        PRUNED
     died    PRUNED and a graded constraint          COMPLETE and the constraint   COMPLETE, worse than any seen
     lost    FAIL                                    FAIL                          FAIL
@@ -13,7 +13,7 @@ TPE went on to spend nearly all its trials there. Imports optuna, no ray.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIIISampler, NSGAIISampler
@@ -73,12 +73,24 @@ def told(end: End, *, sampler: type[BaseSampler], value: float | None, last: flo
     return Told(state=TrialState.PRUNED)
 
 
-def complete(constraints: Mapping[str, float], *, end: End, step: int, epochs: int) -> dict[str, float]:
-    """Return every constraint in the fixed order, as a trial with this end must set them.
+def heeds_constraints(sampler: type[BaseSampler]) -> bool:
+    """Whether a done trial that breaks a constraint teaches this sampler so; one that learns nothing does no harm."""
+    return not issubclass(sampler, CmaEsSampler)
+
+
+def complete(
+    constraints: Mapping[str, float], *, end: End, step: int, epochs: int, of_study: Sequence[str] = ()
+) -> dict[str, float]:
+    """Return every constraint in the fixed order, those of the study last, as a trial with this end must set them.
 
     A dead trial's broken ones hold the share of the budget left at its death, in (0, 1]; where the worker named none it
-    is `diverged`. For every other end all hold.
+    is `diverged`. Those of the study are measured of done trials alone; of others nothing is known, and they hold.
     """
+    measured = {key: constraints.get(key, FINE) if end == "done" else FINE for key in of_study}
+    return _alive(constraints, end=end, step=step, epochs=epochs) | measured
+
+
+def _alive(constraints: Mapping[str, float], *, end: End, step: int, epochs: int) -> dict[str, float]:
     if end != "died":
         return dict.fromkeys(CONSTRAINTS, FINE)
     left = share_left(step=max(step, 1), epochs=epochs)

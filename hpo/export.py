@@ -6,7 +6,9 @@ the same folder from a configuration. No pickle is written or read.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,7 +25,7 @@ from hpo.home import Home
 from hpo.messages import Params
 from hpo.study import Budget, Objective, Precision, Scalar, Study, read_yaml
 from hpo.surroundings import versions
-from trainables.training.loop import Trainer, generates
+from trainables.training.loop import Generator, Trainer, generates
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 
@@ -87,7 +89,8 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
         if generates(trainer):
             _check_weights(place, chosen.number)
             trainer.load_weights(place.weights(chosen.number))
-        _write(target, config, trainer, metrics={"search": _searched(reading, chosen.number)})
+        kept = {bound.key: chosen.constraints.get(bound.key, 0.0) <= 0 for bound in study.constraints}
+        _write(target, config, trainer, metrics={"search": _searched(reading, chosen.number), "constraints": kept})
         return sorted(file.name for file in target.iterdir())
 
 
@@ -137,9 +140,10 @@ def read_config(path: str | Path) -> Config:
 
 
 def _trainer(config: Config) -> Trainer:
-    device = parts.use_device(threads=config.threads)
+    device, study = parts.use_device(threads=config.threads), config.as_study()
+    metrics = None if config.data is None else parts.every_metric(study)
     try:
-        return parts.trainer_of(config.as_study(), config.params, seed=config.seed, device=device)
+        return parts.trainer_of(study, config.params, seed=config.seed, device=device, metrics=metrics)
     except ValueError as error:
         raise RequestError(f"params: {error}. Export the configuration again.") from None
 
@@ -150,15 +154,22 @@ def _write(target: Path, config: Config, trainer: Trainer, *, metrics: dict[str,
     if generates(trainer):
         trainer.save_weights(target / "weights.safetensors")
         trainer.sheet(target / "samples.png")
-        found["validation"] = {
-            name: {
-                "value": measured.value,
-                "standard_error": measured.standard_error,
-                "sample_size": measured.sample_size,
-            }
-            for name, measured in trainer.measure(parts.metric_names(config.as_study())).items()
-        }
+        found["validation"] = _validation(trainer, config)
     (target / "metrics.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _validation(trainer: Generator, config: Config) -> dict[str, dict[str, float | int | None]]:
+    """Return every metric that takes this model and these data, with its yardsticks; null for what is not finite."""
+    found: dict[str, dict[str, float | int | None]] = {}
+    for metric in parts.every_metric(config.as_study()):
+        try:
+            measured = trainer.measure([metric.name])[metric.name]
+        except ValueError:  # one that this very model has nothing for, such as classes
+            continue
+        beside = trainer.yardsticks([metric.name])
+        own = dataclasses.asdict(measured) | {name.rpartition(".")[2]: value for name, value in beside.items()}
+        found[metric.name] = {name: value if math.isfinite(value) else None for name, value in own.items()}
+    return found
 
 
 @contextmanager

@@ -95,6 +95,8 @@ class Crew:
         self._study = study
         self._home = home
         self._objective = study.objective_name
+        # What a finished trial is judged by.
+        self._judged = list(dict.fromkeys([self._objective, *(bound.name for bound in study.constraints)]))
         self._measure_at = measure_at
         self._sync = sync
         self._widths = widths
@@ -225,9 +227,9 @@ class Crew:
         last = trainer.step + 1 == trainer.epochs
         wanted = last or trainer.step + 1 in self._measure_at
         began = time.monotonic()
-        progress = trainer.advance(measure=[self._objective] if wanted else [])
+        progress = trainer.advance(measure=self._judged if last else [self._objective] if wanted else [])
         if progress.step == 1 and not trainer.can_sample and progress.cause is None:
-            self._check_objective(progress.metrics)
+            self._check_yield(progress.metrics)
         seconds = shared + time.monotonic() - began
         member.value = progress.metrics.get(self._objective, member.value if progress.ended else None)
         event = Event(
@@ -243,18 +245,37 @@ class Crew:
             end = "done" if last or progress.ended else None
         if end is None:
             return event
-        files = self._keep(member.placement.trial, trainer) if end == "done" else ()
-        return dataclasses.replace(
-            event, end=end, constraints=dict(progress.constraints), cause=progress.cause or "", files=files
-        )
+        event = dataclasses.replace(event, end=end, constraints=dict(progress.constraints), cause=progress.cause or "")
+        return self._finished(event, trainer) if end == "done" else event
 
-    def _check_objective(self, metrics: Mapping[str, float]) -> None:
-        """Raise where a user's training lacks the objective: at its first yield, not after a full budget."""
-        if self._objective not in metrics:
-            raise RequestError(
-                f"A training function yields the study's objective, {self._objective!r}, each time; it yielded others: "
-                f"{nearest(self._objective, metrics)}. Correct `objective` in the study, in a new --home."
-            )
+    def _finished(self, event: Event, trainer: Trainer) -> Event:
+        """Return the end of a trial that is done with its yardsticks, what it keeps and breaks, and its files."""
+        metrics, kept, broken = dict(event.metrics), dict(event.constraints), []
+        if generates(trainer):
+            metrics |= trainer.yardsticks(self._judged)
+        for constraint in self._study.constraints:
+            if (value := metrics.get(constraint.name)) is None:  # one that ended before its budget did
+                continue
+            floor = metrics.get(f"{constraint.name}.floor")
+            if constraint.of_floor and floor is None:
+                raise RequestError(
+                    f"constraints: {constraint.key!r} needs a floor, and real rows have none. Write a number instead."
+                )
+            kept[constraint.key] = constraint.missed(value, floor=floor)
+            if kept[constraint.key] > 0:
+                broken.append(constraint.told(value, floor=floor))
+        files = self._keep(event.trial, trainer)
+        return dataclasses.replace(event, metrics=metrics, constraints=kept, cause="; ".join(broken), files=files)
+
+    def _check_yield(self, metrics: Mapping[str, float]) -> None:
+        """Raise where a user's training lacks what it is judged by: at its first yield, not after a full budget."""
+        for name in self._judged:
+            if name not in metrics:
+                key = "objective" if name == self._objective else "constraints"
+                raise RequestError(
+                    f"A training function yields the study's {key}, {name!r}, each time; it yielded others: "
+                    f"{nearest(name, metrics)}. Correct `{key}` in the study, in a new --home."
+                )
 
     def _keep(self, trial: int, trainer: Trainer) -> tuple[str, ...]:
         """Leave the weights and a sample sheet of a finished trial in the home; return the sheet's path in it."""

@@ -21,11 +21,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.asking import Asker
 from hpo.book import PICKLED, Book, keeps_pickles
-from hpo.ends import complete, told
+from hpo.ends import complete, heeds_constraints, told
 from hpo.errors import RequestError, SearchFailed
 from hpo.home import Home
 from hpo.line_file import LineFile, OpenFile
-from hpo.messages import Event, Params, Placement, Start
+from hpo.messages import End, Event, Params, Placement, Start
 from hpo.pruning import decision_steps, make_pruner
 from hpo.rows import CAUSE, END, HIDDEN, PASSED, PLACEMENT, REPEATED, SEED, STEP, Stay, repeated_of, row_of, stay_of
 from hpo.samplers import ends_by_itself, make_sampler, sampler_class
@@ -92,7 +92,13 @@ class Ledger:
         self._ahead = ahead
         self._run = run
         self._objective = study.objective_name
+        self._constraints = tuple(constraint.key for constraint in study.constraints)
         self._sampler_class = sampler_class(study.sampler)
+        if self._constraints and not heeds_constraints(self._sampler_class):
+            raise RequestError(
+                f"constraints: {study.sampler.name} learns from no constraint, and would go on where they break. Take "
+                "tpe, nsgaii or gp, or leave the constraints out."
+            )
         self._steps = decision_steps(study.pruner, epochs=study.budget.epochs)
         sampler = make_sampler(study.sampler, space=space, seed=study.seed)
         self._lock = threading.RLock()  # everything but a running ask
@@ -187,6 +193,7 @@ class Ledger:
             repeated=row.repeated,
             passed=int(frozen.user_attrs.get(PASSED, 0)),
             end=row.end if finished else "",
+            feasible=row.feasible,
         )
 
     # -- budget -------------------------------------------------------------------------------------------------------
@@ -385,10 +392,12 @@ class Ledger:
             event = replace(event, value=known) if known is not None else replace(event, end="lost", cause=cause)
         if event.end is None:
             return event
-        constraints = complete(
-            event.constraints, end=event.end, step=max(event.step, account.step), epochs=self._study.budget.epochs
-        )
+        constraints = self._complete(event.constraints, end=event.end, step=max(event.step, account.step))
         return replace(event, constraints=constraints)
+
+    def _complete(self, constraints: Mapping[str, float], *, end: End, step: int) -> dict[str, float]:
+        epochs = self._study.budget.epochs
+        return complete(constraints, end=end, step=step, epochs=epochs, of_study=self._constraints)
 
     def _commit(self, events: Sequence[Event], *, sync: bool = True) -> None:
         """Log events that are folded already, then tell Optuna; the caller flushes."""
@@ -439,7 +448,7 @@ class Ledger:
 
     def _end_event(self, account: Account, end: Literal["pruned", "lost"], *, at: float, cause: str) -> Event:
         """Return, folded, an end that the ledger itself decided."""
-        constraints = complete({}, end=end, step=account.step, epochs=self._study.budget.epochs)
+        constraints = self._complete({}, end=end, step=account.step)
         event = Event(trial=account.number, step=account.step, time=at, end=end, constraints=constraints, cause=cause)
         self._tally.fold(account, event)
         return event

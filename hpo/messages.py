@@ -15,6 +15,10 @@ Params = dict[str, bool | int | float | str]
 End = Literal["done", "pruned", "died", "lost"]
 ENDS: tuple[str, ...] = get_args(End)
 
+# What a metric of samples says of rows in their place, reported as `metric.floor` beside `metric`: of real rows that no
+# model saw, and of the training rows.
+YARDSTICKS = ("floor", "copy_of_train")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
@@ -54,8 +58,9 @@ class Event:
 
     step: finished epochs, 0 where a trial ended before its first. time: seconds since 1970, by the worker's clock.
     value: the objective where it was measured at this step, None elsewhere. end: None while the trial goes on.
-    constraints: every key of `trainables.training.loop.CONSTRAINTS`, in that order, at an end; feasible at <= 0.
-    cause: why it ended, in words. files: sample sheets, relative to the home.
+    constraints: at an end every key of `trainables.training.loop.CONSTRAINTS`, in that order, and then those of the
+    study; feasible at <= 0. cause: why it ended, or what it broke, in words. files: sample sheets, relative to the
+    home.
     """
 
     trial: int

@@ -65,6 +65,7 @@ class Position:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
     best_trial: int | None = None
     best_value: float | None = None
+    best_feasible: bool = False
     ending: Ending | None = None
 
     def anew(self, *, parent: str) -> Position:
@@ -187,9 +188,14 @@ def _count(event: Event, position: Position, direction: str) -> None:
     value = event.value
     if event.end != "done" or value is None or not math.isfinite(value):
         return
+    feasible = all(constraint <= 0 for constraint in event.constraints.values())
     best = position.best_value
-    if best is None or (value < best if direction == "minimize" else value > best):
-        position.best_trial, position.best_value = event.trial, value
+    if (
+        best is None
+        or feasible > position.best_feasible
+        or (feasible == position.best_feasible and (value < best if direction == "minimize" else value > best))
+    ):
+        position.best_trial, position.best_value, position.best_feasible = event.trial, value, feasible
 
 
 def _summary(position: Position, time_ms: int) -> list[Point]:

@@ -10,6 +10,7 @@ import functools
 import gc
 import inspect
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo import plugins
@@ -82,8 +83,26 @@ def _check_objective(objective: Objective) -> None:
                            f"came. Write `objective: {objective.metric}`.")  # fmt: skip
 
 
-def trainer_of(study: Study, params: Params, *, seed: int, device: str = "cpu") -> Trainer:
-    """Return the trainer of one trial, with nothing trained yet.
+def _check_constraints(study: Study) -> None:
+    """Raise RequestError where a constraint's metric cannot be measured, or has no floor to take a share of."""
+    for constraint in study.constraints:
+        metric = plugins.load("metrics", constraint.metric)
+        if (problem := _metric_refusal(study, metric)) is not None:
+            raise RequestError(f"constraints: {problem}")
+        if constraint.of_floor:
+            from trainables.metrics._metric import measures_samples
+
+            if not measures_samples(metric):
+                raise RequestError(
+                    f"constraints: a share of the floor needs a metric of samples, and {constraint.name!r} is one of "
+                    "the model itself. Write a number as its bound."
+                )
+
+
+def trainer_of(
+    study: Study, params: Params, *, seed: int, device: str = "cpu", metrics: Sequence[Metric] | None = None
+) -> Trainer:
+    """Return the trainer of one trial, with nothing trained yet. metrics: others than those that the search measures.
 
     Raises ValueError from `trainables` where parameters are missing, unread or out of their range.
     """
@@ -100,7 +119,7 @@ def trainer_of(study: Study, params: Params, *, seed: int, device: str = "cpu") 
         params,
         seed=seed,
         epochs=study.budget.epochs,
-        metrics=_metrics(study),
+        metrics=_metrics(study) if metrics is None else metrics,
         device=device,
         precision=study.precision,
     )
@@ -133,15 +152,25 @@ def _load_data(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
 
 
 def metric_names(study: Study) -> list[str]:
-    """Return the objective's name, and those of our metrics that are cheap enough for each epoch."""
+    """Return the names of the objective, the constraints' metrics, and those of ours that each epoch can afford."""
     return [metric.name for metric in _metrics(study)]
 
 
 def _metrics(study: Study) -> list[Metric]:
-    objective = objective_of(study)
+    asked = dict.fromkeys([objective_of(study).metric, *(constraint.metric for constraint in study.constraints)])
+    wanted = [plugins.load("metrics", name)() for name in asked]
+    names = {metric.name for metric in wanted}
     cheap = [plugins.load("metrics", name) for name in plugins.names("metrics")]
-    others = [metric() for metric in cheap if metric.each_epoch and metric.name != objective.name]
-    return [plugins.load("metrics", objective.metric)(), *(m for m in others if _metric_refusal(study, m) is None)]
+    others = [metric() for metric in cheap if metric.each_epoch and metric.name not in names]
+    return [*wanted, *(metric for metric in others if _metric_refusal(study, metric) is None)]
+
+
+def every_metric(study: Study) -> list[Metric]:
+    """Return the objective, the constraints' metrics, and all of ours that take the study's model and data."""
+    wanted = _metrics(study)
+    names = {metric.name for metric in wanted}
+    ours = [plugins.load("metrics", name)() for name in plugins.names("metrics") if name not in names]
+    return [*wanted, *(metric for metric in ours if _metric_refusal(study, metric) is None)]
 
 
 def _metric_refusal(study: Study, metric: Metric | type[Metric]) -> str | None:
@@ -163,6 +192,10 @@ def check(study: Study) -> Objective:
         if study.data is not None:
             raise RequestError(f"data: a training function of your own reads its own data; {study.data!r} came. "
                                "Leave `data` out.")  # fmt: skip
+        for constraint in study.constraints:
+            if constraint.of_floor:
+                raise RequestError(f"constraints: a training function of your own has no floor to take a share of; "
+                                   f"{constraint.key!r} came. Write a number as its bound.")  # fmt: skip
         if study.precision != "float32":
             raise RequestError(f"precision: a training function of your own decides in what it computes; "
                                f"{study.precision!r} came. Leave `precision` out.")  # fmt: skip
@@ -171,6 +204,7 @@ def check(study: Study) -> Objective:
     data_of(study)
     if (problem := _metric_refusal(study, plugins.load("metrics", objective.metric))) is not None:
         raise RequestError(f"objective: {problem}")
+    _check_constraints(study)
     generator = random.Random(study.seed)
     for params in [space.default(), *(space.random(generator) for _ in range(CHECKED_DRAWS))]:
         try:

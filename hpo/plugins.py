@@ -44,7 +44,7 @@ def studies() -> dict[str, Path]:
 def reach(paths: Iterable[str], *, folder: str = "") -> None:
     """Let this process import what the driver can, and find the files that it names.
 
-    The driver's import paths come behind its own; `folder`, where the driver stands, becomes its own where there is one.
+    The driver's import paths come behind its own; the folder where the driver stands becomes its own, if it is here.
     """
     sys.path.extend(path for path in paths if path not in sys.path)
     if folder and Path(folder).is_dir():

@@ -19,6 +19,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from hpo.analysis import Summary, TrialSummary
 
+_YARDSTICKS = {"floor": "real rows", "copy_of_train": "a copy of the training rows"}
 PLAIN_SECONDS = 10.0  # without a terminal: a line so often, and one at each end of the search
 
 
@@ -108,7 +109,8 @@ def summary_table(found: Summary) -> Group:
     for trial in sorted(found.trials, key=_rank(found)):
         value = "" if trial.value is None else f"{trial.value:.5g}"
         params = "  ".join(f"{name}={_short(item)}" for name, item in trial.params.items())
-        cause = (trial.cause.strip().splitlines() or [""])[-1] if trial.end in ("died", "lost") else ""
+        told = trial.end in ("died", "lost") or not trial.feasible
+        cause = (trial.cause.strip().splitlines() or [""])[-1] if told else ""
         table.add_row(str(trial.number), trial.end, value, str(trial.steps), Text(cause), Text(params))
     counts = ", ".join(f"{count} {end}" for end, count in found.counts.items() if count)
     lines = [f"{found.study}: {counts or 'no trial yet'} of {found.budget.trials} trials"]
@@ -116,7 +118,12 @@ def summary_table(found: Summary) -> Group:
     repeated = f"{found.epochs_repeated} of them repeated"
     lines.append(f"{found.epochs_trained} epochs in {clock(found.seconds)}, {repeated}{busy}")
     if found.best is not None:
-        lines.append(f"best: trial {found.best.trial}, {found.objective.metric} {found.best.value:.6g}")
+        broken = "" if found.best.feasible else ", which breaks a constraint, as all do"
+        lines.append(f"best: trial {found.best.trial}, {found.objective.metric} {found.best.value:.6g}{broken}")
+    lines += [
+        f"{metric}: {' and '.join(f'{value:.4g} for {_YARDSTICKS[kind]}' for kind, value in kinds.items())}"
+        for metric, kinds in found.yardsticks.items()
+    ]
     lines += map(_fit, found.fits)
     if found.importances:
         shares = sorted(found.importances.items(), key=lambda item: -item[1])
@@ -138,12 +145,13 @@ def _fit(fit: Mapping[str, Any]) -> str:
 
 
 def _rank(found: Summary) -> Callable[[TrialSummary], tuple[int, float, int]]:
-    """Done trials first, the best on top; then the others by how far they came."""
+    """Done trials first, the best on top, those that break a constraint behind the others; then by epochs."""
     sign = 1.0 if found.objective.direction == "minimize" else -1.0
 
     def key(trial: TrialSummary) -> tuple[int, float, int]:
         value = sign * trial.value if trial.value is not None else float("inf")
-        return (-trial.steps if trial.end != "done" else -found.budget.epochs - 1, value, trial.number)
+        steps = trial.steps if trial.end != "done" else found.budget.epochs + 1 + trial.feasible
+        return (-steps, value, trial.number)
 
     return key
 

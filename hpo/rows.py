@@ -54,6 +54,7 @@ class TrialRow:
     end: done, pruned, died, lost; running, waiting (interrupted, to be placed again) or queued (asked ahead). value:
     the objective of a done trial; of any other the last one reported. values: the objective by step. step: finished
     epochs once it ended, until then the last step with a value. repeated: epochs executed again after a crash.
+    constraints: of an ended trial, feasible at <= 0.
     """
 
     number: int
@@ -67,6 +68,12 @@ class TrialRow:
     tries: int = 0
     placements: int = 0
     repeated: int = 0
+    constraints: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it broke no constraint that was measured."""
+        return all(value <= 0 for value in self.constraints.values())
 
 
 def read_trials(home: Home, study: Study) -> list[TrialRow]:
@@ -143,6 +150,7 @@ def row_of(trial: FrozenTrial) -> TrialRow:
         tries=stay.tries,
         placements=stay.count,
         repeated=repeated_of(trial)[0],
+        constraints=dict(trial.constraints),
     )
 
 

@@ -7,6 +7,7 @@ is looked up in `hpo.parts`. Imports errors and plug-in names.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from hpo.errors import NotBuilt, RequestError, nearest
 
 # What a resumed search may change in its study file: how much and where, never what is compared.
 CHANGEABLE = ("budget", "fuse", "resources", "tracking")
+
+_SHARE_OF_FLOOR = re.compile(r"(\d+(\.\d*)?|\.\d+) floor")
 
 Scalar = bool | int | float | str | None
 Precision = Literal["float32", "tf32", "bf16"]
@@ -110,6 +113,65 @@ class Objective(_Frozen):
         return self.metric.rpartition(".")[2]
 
 
+class Constraint(_Frozen):
+    """What a finished trial must keep besides its objective: a bound on a metric, `at_least` or `at_most`.
+
+    A bound is a number, or `F floor`: F times what the metric says of real rows beside other real rows. A trial that
+    breaks one is done, but not the best while another keeps them all.
+    """
+
+    metric: str
+    at_least: float | str | None = None
+    at_most: float | str | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Constraint:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("a constraint has either at_least or at_most")
+        if isinstance(self._written, str) and _SHARE_OF_FLOOR.fullmatch(self._written) is None:
+            raise ValueError("a bound is a number, or a share of the floor such as `0.8 floor`")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What the metric is called; of a dotted path the last part."""
+        return self.metric.rpartition(".")[2]
+
+    @property
+    def key(self) -> str:
+        """What the constraint is called in the ledger."""
+        return f"{self.name} {'at_least' if self.at_most is None else 'at_most'} {self._written}"
+
+    @property
+    def of_floor(self) -> bool:
+        """Whether the bound is a share of the floor."""
+        return isinstance(self._written, str)
+
+    def missed(self, value: float, *, floor: float | None) -> float:
+        """By how much a value breaks the bound, as a share of the bound's size; 0 or less where it keeps it."""
+        bound = self._bound(floor)
+        return (bound - value if self.at_most is None else value - bound) / (abs(bound) or 1.0)
+
+    def told(self, value: float, *, floor: float | None) -> str:
+        """In words that a value breaks the bound."""
+        share = f" ({self._written})" if self.of_floor else ""
+        return (
+            f"{self.name} {value:.4g} is {'below' if self.at_most is None else 'above'} {self._bound(floor):.4g}{share}"
+        )
+
+    @property
+    def _written(self) -> float | str:
+        written = self.at_least if self.at_most is None else self.at_most
+        assert written is not None
+        return written
+
+    def _bound(self, floor: float | None) -> float:
+        if not isinstance(self._written, str):
+            return self._written
+        assert floor is not None
+        return float(self._written.split()[0]) * floor
+
+
 class Study(_Frozen):
     """A request: model family, data set, search space, objective, and what may be spent on it.
 
@@ -124,7 +186,7 @@ class Study(_Frozen):
     data: str | dict[str, Scalar] | None = None
     space: str | dict[str, Any]
     objective: str | Objective | list[str]
-    constraints: list[dict[str, Any]] = []
+    constraints: list[Constraint] = []
     budget: Budget
     sampler: Method = Method(name="tpe")
     pruner: Method = Method(name="asha", options={"eta": 3, "grace": 3})
@@ -204,7 +266,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 # Keys of the design that this release refuses by name: key -> (what is accepted until then, the test of it).
 UNBUILT: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "constraints": ("an empty list", lambda value: value == []),
     "ledger": ("null, a journal in the home", lambda value: value is None),
     "checkpoints": ("null, in the home", lambda value: value is None),
     "objective": ("one metric", lambda value: not isinstance(value, list)),
@@ -264,6 +325,7 @@ def _is_branch(part: int | str) -> bool:
 
 def _keys_of(parent: str) -> list[str]:
     models: dict[str, type[BaseModel]] = {
-        "": Study, "budget": Budget, "resources": Resources, "objective": Objective,
+        "": Study, "budget": Budget, "resources": Resources, "objective": Objective, "constraints": Constraint,
     }  # fmt: skip
+    parent = parent.partition(".")[0]
     return list(models[parent].model_fields) if parent in models else []

@@ -26,7 +26,7 @@ class Account:
     """One trial. trial: Optuna's handle, None once it ended. reported: steps that Optuna has the value of.
 
     step: finished epochs. heard: the worker's time of the last report since the last placement. passed: the last step
-    at which the pruner let it go on. end: empty while it goes on.
+    at which the pruner let it go on. end: empty while it goes on. feasible: whether it broke no constraint.
     """
 
     number: int
@@ -41,6 +41,7 @@ class Account:
     repeated: int = 0
     passed: int = 0
     end: str = ""
+    feasible: bool = True
 
     def last(self) -> float | None:
         """The objective when it was last measured."""
@@ -54,7 +55,7 @@ class Tally:
         self._sign = -1.0 if direction == "maximize" else 1.0
         self._accounts: dict[int, Account] = {}
         self._open: dict[int, Account] = {}
-        self._best: list[tuple[float, int]] = []
+        self._best: list[tuple[bool, float, int]] = []
         self._lost_in_a_row = 0
         self.ended: Counter[str] = Counter()
         self.epochs = 0
@@ -92,12 +93,12 @@ class Tally:
         return self.ended["done"] + self.ended["pruned"] + self.ended["died"]
 
     def best(self) -> Account | None:
-        """The best done trial."""
-        return self._accounts[self._best[0][1]] if self._best else None
+        """The best done trial, of those that keep all constraints while there is one."""
+        return self._accounts[self._best[0][-1]] if self._best else None
 
     def best_numbers(self) -> set[int]:
         """The done trials whose files are kept."""
-        return {number for _, number in self._best}
+        return {number for *_, number in self._best}
 
     def add(self, account: Account) -> None:
         """Take in a trial, ended or not."""
@@ -124,6 +125,7 @@ class Tally:
             account.values[event.step] = event.value
             self.seen.add(event.value)
         if event.end is not None:
+            account.feasible = all(value <= 0 for value in event.constraints.values())
             del self._open[account.number]
             self._end(account, event.end)
             self._lost_in_a_row = self._lost_in_a_row + 1 if event.end == "lost" else 0
@@ -144,5 +146,5 @@ class Tally:
         self.ended[end] += 1
         value = account.last()
         if end == "done" and value is not None:
-            bisect.insort(self._best, (self._sign * value, account.number))
+            bisect.insort(self._best, (not account.feasible, self._sign * value, account.number))
             del self._best[KEPT:]

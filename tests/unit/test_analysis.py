@@ -172,7 +172,7 @@ def test_the_summary_is_strict_json_and_counts(tmp_path: Path) -> None:
     assert made["best"]["trial"] == 0
     assert made["trials"][1] | {"params": None, "seed": None, "seconds": None} == {
         "number": 1, "end": "pruned", "params": None, "value": 7.0, "steps": 3, "seed": None, "cause": "",
-        "attempts": 1, "seconds": None,
+        "attempts": 1, "seconds": None, "feasible": True,
     }  # fmt: skip
     assert made["trials"][2]["value"] is None
 

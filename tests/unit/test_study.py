@@ -86,7 +86,6 @@ def test_every_fault_of_a_study_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("constraints", [{"metric": "elbo", "at_least": -100.0}]),
         ("ledger", "postgresql://localhost/hpo"),
         ("checkpoints", "s3://bucket"),
         ("objective", ["nll", "elbo"]),

@@ -79,6 +79,26 @@ def end_after_a_failed_group(request: Study, path: Path) -> str:
     return read_trials(Home(path), request)[0].end
 
 
+def feasible(request: Study, path: Path) -> list[bool]:
+    """Whether a trial with a loss of a half counts as one that may win, by what its worker reports."""
+    reported: list[dict[str, Any]] = []
+
+    def sync(
+        seq: int, events: list[dict[str, Any]], slots: dict[int, int | None], take: int, fault: str
+    ) -> dict[str, Any]:
+        reported.extend(events)
+        return {"free": [], "place": [], "over": True, "drain": False, "fits": 0}
+
+    place = Placement(trial=0, slot=0, params={"x": 0.5}, seed=1)
+    crew = Crew(
+        request, Home(path), measure_at=frozenset(), placements=[place], sync=sync, widths=widths(request), device="cpu"
+    )
+    while not crew.over:
+        crew.work(seconds=0.01)
+    ends = [Event.from_json(found) for found in reported if found["end"]]
+    return [all(value <= 0 for value in end.constraints.values()) for end in ends]
+
+
 def optuna_name(request: Study, path: Path) -> list[str]:
     import optuna
 
@@ -135,6 +155,7 @@ PROBES: dict[str, tuple[dict[str, Any], dict[str, Any], Probe]] = {
     "data": (FAMILY, {"data": {"name": "digits", "split": "ordered"}}, lambda s, _: parts.data_of(s).sha256),
     "space": (FAMILY, {"space": {"base": "vae", "lr": 0.001}}, lambda s, _: parts.space_of(s).to_mapping()),
     "objective": (FAMILY, {"objective": "elbo"}, lambda s, _: parts.objective_of(s)),
+    "constraints": (BASE, {"constraints": [{"metric": "loss", "at_most": 0.3}]}, feasible),
     "budget.trials": (BASE, {"budget": {"trials": 5, "epochs": 9}}, left),
     "budget.epochs": (FAMILY, {"budget": {"trials": 4, "epochs": 8}}, lambda s, _: _trainer(s).epochs),
     "budget.hours": (BASE, {"budget": {"trials": 4, "epochs": 9, "hours": 1e-6}}, left),

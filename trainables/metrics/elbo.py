@@ -23,6 +23,7 @@ class Metric:
     name: ClassVar[str] = "elbo"
     direction: ClassVar[Direction] = "maximize"
     each_epoch: ClassVar[bool] = True
+    of_model: ClassVar[bool] = True
 
     @classmethod
     def refusal(cls, model: type[Family], data: Data) -> str | None:

@@ -25,6 +25,7 @@ class Metric:
     name: ClassVar[str] = "nll"
     direction: ClassVar[Direction] = "minimize"
     each_epoch: ClassVar[bool] = False
+    of_model: ClassVar[bool] = True
 
     def __init__(self, *, k: int = 128) -> None:
         if k < 1:

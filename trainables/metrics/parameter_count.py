@@ -18,6 +18,7 @@ class Metric:
     name: ClassVar[str] = "parameter_count"
     direction: ClassVar[Direction] = "minimize"
     each_epoch: ClassVar[bool] = False
+    of_model: ClassVar[bool] = True
 
     def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
         """The number; rows and noise do not matter."""

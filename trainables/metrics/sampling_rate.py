@@ -27,6 +27,7 @@ class Metric:
     name: ClassVar[str] = "sampling_rate"
     direction: ClassVar[Direction] = "maximize"
     each_epoch: ClassVar[bool] = False
+    of_model: ClassVar[bool] = True
     reads_clock: ClassVar[bool] = True
     """The same noise does not give the same value."""
 

@@ -6,6 +6,7 @@ parameters become rows of its tensors, and all else stays here. Floor: torch, mo
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..data._data import Data
 from ..metrics._metric import Measurement, Metric, prepare
+from ..metrics._yardsticks import yardsticks
 from ..models._family import Family, adapted, as_module
 from . import checkpoint, transfer
 from .captured import sent
@@ -156,17 +158,24 @@ class Training:
 
     def measure(self, names: Collection[str], *, split: str = "validation") -> dict[str, Measurement]:
         """The named metrics on one split, under the noise that every trial is measured with."""
-        self._wanted(names)
+        self._prepare(names)
         rows = self.data.split(split)
-        for name in names:
-            if name not in self._prepared:
-                prepare(self._metrics[name], self.data)
-                self._prepared.add(name)
         with self._averaged():
             return {
                 name: self._metrics[name].measure(self.model, rows, measurement_stream(device=self.device))
                 for name in names
             }
+
+    def yardsticks(self, names: Collection[str]) -> dict[str, float]:
+        """What the named metrics say of real rows and of the training rows, as `name.floor` and `name.copy_of_train`.
+
+        The same for all trainings on these data; those of the model and not of its samples have none.
+        """
+        self._prepare(names)
+        with torch.inference_mode(), products(self.device, "float32"):
+            noise = functools.partial(measurement_stream, device=self.device)
+            found = [yardsticks(self._metrics[name], self.data, noise) for name in names]
+        return {name: value for of_metric in found for name, value in of_metric.items()}
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into this folder, in place of the one that is there."""
@@ -293,6 +302,13 @@ class Training:
             collapse=self.model.collapsed(metrics, self.model.in_force(self.knobs, progress=progress)),
             progress=progress,
         )
+
+    def _prepare(self, names: Collection[str]) -> None:
+        self._wanted(names)
+        for name in names:
+            if name not in self._prepared:
+                prepare(self._metrics[name], self.data)
+                self._prepared.add(name)
 
     def _wanted(self, names: Collection[str]) -> list[str]:
         for name in names:

@@ -69,6 +69,9 @@ class Generator(Trainer, Protocol):
     def measure(self, names: Collection[str], *, split: str = "validation") -> Mapping[str, Measurement]:
         """The named metrics on one split of the data."""
 
+    def yardsticks(self, names: Collection[str]) -> Mapping[str, float]:
+        """What the named metrics say of real rows and of the training rows, `name.floor` and `name.copy_of_train`."""
+
     def sheet(self, path: Path) -> None:
         """Write a PNG of samples from noise that stays the same."""
 

@@ -1,0 +1,41 @@
+"""What a metric of samples says of rows in their place: the two values that every other one is read beside.
+
+The floor is that of real rows which no model saw, the test rows: a finite sample is never at distance 0. The other is
+that of the training rows, which wins every measure of fidelity, so whoever comes near it may have copied them. Floor:
+torch, models and data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from ..data._data import Data
+from ._metric import Metric, measures_samples
+from ._samples import Replay
+
+FLOOR, COPY = "floor", "copy_of_train"
+# Of this process, by metric, data and device.
+_FOUND: dict[tuple[type[Metric], str, torch.device], dict[str, float]] = {}
+
+
+def yardsticks(metric: Metric, data: Data, generator: Callable[[], torch.Generator]) -> dict[str, float]:
+    """`name.floor` and `name.copy_of_train` on the validation rows, under the noise of trials; the metric is prepared.
+
+    Empty for a metric that needs more than samples. Values that are not finite are left out.
+    """
+    key = (type(metric), data.sha256, data.train.x.device)
+    if key not in _FOUND:
+        _FOUND[key] = _measured(metric, data, generator) if measures_samples(metric) else {}
+    return _FOUND[key]
+
+
+def _measured(metric: Metric, data: Data, generator: Callable[[], torch.Generator]) -> dict[str, float]:
+    rows = {FLOOR: data.test, COPY: data.train}
+    try:
+        found = {kind: metric.measure(Replay(split), data.validation, generator()) for kind, split in rows.items()}
+    except ValueError:  # it needs a model of some kind
+        return {}
+    return {f"{metric.name}.{kind}": value.value for kind, value in found.items() if math.isfinite(value.value)}
