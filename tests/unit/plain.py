@@ -31,6 +31,7 @@ class Step:
     """What a loss needs besides weights: rows, noise, the share of the budget spent, and where to count what acts."""
 
     x: Tensor
+    labels: Tensor | None
     noise: Mapping[str, Tensor]
     progress: float
     acts: Counter[str]
@@ -167,6 +168,8 @@ class Plain:
         self.weights: list[dict[str, Tensor]] = []
         self.acts: Counter[str] = Counter()
         self._order, self._noise = Order(len(data.train), seed=seed), stream(seed, "noise")
+        # The vectors of spectral norms, which training begins with.
+        self._vectors = {name: buffer.clone() for name, buffer in as_module(self.model).named_buffers()}
 
     def until(self, epoch: int) -> "Plain":
         """Go on to the end of this epoch, where it was not reached yet."""
@@ -185,14 +188,16 @@ class Plain:
         rows, size, done = len(self.data.train), self.batch_size, len(self.logs)
         first, last, total = (math.ceil(epoch * rows / size) for epoch in (done, done + 1, self.epochs))
         found: dict[str, list[Logs]] = {player.name: [] for player in self.players}
-        for step, x, noise in self._draws(first, last, total):
+        for step, rows, noise in self._draws(first, last, total):
             progress = step / total
             for player in self.players:
                 if player.name == "generator" and step % int(self.number("critic_steps", 1)):
                     continue
                 for leaf in self._all().values():
                     leaf.grad = None
-                loss, logs = self._loss(player.name, Step(x, noise[player.name], progress, self.acts))
+                x, labels = self.data.train.x[rows], self.data.train.labels
+                of_rows = labels[rows] if labels is not None and self.config.get("conditional") else None
+                loss, logs = self._loss(player.name, Step(x, of_rows, noise[player.name], progress, self.acts))
                 loss.backward()
                 found[player.name].append({name: float(value.detach()) for name, value in logs.items()})
                 player.move(player.lr(progress), self.acts)
@@ -221,7 +226,7 @@ class Plain:
             for place, step in enumerate(chunk.steps):
                 own = slice(place * size, (place + 1) * size)
                 noise = {player: {name: drawn[own] for name, drawn in of.items()} for player, of in chunk.noise.items()}
-                yield step, self.data.train.x[chunk.rows[own]], noise
+                yield step, chunk.rows[own], noise
 
     def _all(self) -> dict[str, Tensor]:
         return {name: leaf for player in self.players for name, leaf in player.leaves.items()}
@@ -239,7 +244,7 @@ class Plain:
         weights = self._all()
         depth = sum(key.startswith(f"{name}.layers.") for key in weights) // 2
         for layer in range(depth):
-            x = F.linear(x, weights[f"{name}.layers.{layer}.weight"], weights[f"{name}.layers.{layer}.bias"])
+            x = F.linear(x, self._weight(f"{name}.layers.{layer}"), weights[f"{name}.layers.{layer}.bias"])
             if layer < depth - 1:
                 x = F.leaky_relu(x, leak)
                 x = self._dropped(x, uniforms[layer], step) if uniforms else x
@@ -274,8 +279,8 @@ class Plain:
         loss = reconstruction + weight * torch.where(kl < floor, torch.full_like(kl, floor), kl).sum()
         return loss, {"loss": loss, "reconstruction": reconstruction, "kl": kl.sum()}
 
-    def _fakes(self, z: Tensor, step: Step) -> Tensor:
-        weights = self._all()
+    def _fakes(self, step: Step) -> Tensor:
+        weights, z = self._all(), self._labeled(step.noise["latent"], step.noise.get("label"))
         if "generator.first.weight" not in weights:
             x = self._perceptron("generator", z, (), leak=0.2, step=step)
         else:
@@ -290,56 +295,114 @@ class Plain:
                 x = F.conv_transpose2d(x, weights[f"{front}.weight"], weights[f"{front}.bias"], stride=2, padding=1)
         return x if self.data.levels is None else x.tanh()
 
-    def _logits(self, x: Tensor, uniform: Tensor | None, step: Step) -> Tensor:
+    def _labeled(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Each row with its class, one-hot: beside numbers, or beside images as maps (Mirza and Osindero 2014)."""
+        if labels is None:
+            return x
+        classes = F.one_hot(labels, self.data.classes).to(x.dtype)
+        maps = classes.view(*classes.shape, *[1] * (x.dim() - 2)).expand(*classes.shape, *x.shape[2:])
+        return torch.cat([x, maps], 1)
+
+    def _logits(self, x: Tensor, labels: Tensor | None, uniform: Tensor | None, step: Step) -> Tensor:
         weights = self._all()
         if "discriminator.last.weight" not in weights:
             width = int(self.config["width"])
             uniforms = () if uniform is None else uniform.split(width, 1)
-            return self._perceptron("discriminator", x.flatten(1), uniforms, leak=0.2, step=step)[:, 0]
+            seen = self._labeled(x.flatten(1), labels)
+            return self._perceptron("discriminator", seen, uniforms, leak=0.2, step=step)[:, 0]
         blocks = sum(key.startswith("discriminator.blocks.") for key in weights) // 2
-        taken = 0
+        taken, x = 0, self._labeled(x, labels)
         for block in range(blocks):
             front = f"discriminator.blocks.{block}"
-            x = F.conv2d(x, weights[f"{front}.weight"], weights[f"{front}.bias"], stride=2, padding=1)
+            x = F.conv2d(x, self._weight(front), weights[f"{front}.bias"], stride=2, padding=1)
             x = F.leaky_relu(x, 0.2)
             if uniform is not None:
                 x = self._dropped(x, uniform[:, taken : taken + x.shape[1]], step)
                 taken += x.shape[1]
-        return F.linear(x.flatten(1), weights["discriminator.last.weight"], weights["discriminator.last.bias"])[:, 0]
+        return F.linear(x.flatten(1), self._weight("discriminator.last"), weights["discriminator.last.bias"])[:, 0]
+
+    def _weight(self, layer: str) -> Tensor:
+        """Its weight, over its largest singular value where there is a spectral norm (Miyato et al. 2018)."""
+        weight = self._all()[f"{layer}.weight"]
+        if not self.config.get("spectral_norm") or not layer.startswith("discriminator."):
+            return weight
+        u, v = self._vectors[f"{layer}.u"], self._vectors[f"{layer}.v"]
+        return weight / torch.dot(u, torch.mv(weight.flatten(1), v))
+
+    def _turn(self, step: Step) -> None:
+        """One power iteration (algorithm 1 of the paper) for each layer."""
+        layers = [name.removesuffix(".u") for name in self._vectors if name.endswith(".u")]
+        with torch.no_grad():
+            for layer in layers if self.config.get("spectral_norm") else ():
+                matrix = self._all()[f"{layer}.weight"].flatten(1)
+                left = torch.mv(matrix, self._vectors[f"{layer}.v"])
+                self._vectors[f"{layer}.u"] = left / left.norm()
+                right = torch.mv(matrix.t(), self._vectors[f"{layer}.u"])
+                self._vectors[f"{layer}.v"] = right / right.norm()
+                step.acts["turned"] += 1
 
     def _discriminator(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy (Goodfellow et al. 2014) or hinge (Lim and Ye 2017), and R1 (Mescheder et al. 2018, eq. 9)."""
+        """Cross-entropy (Goodfellow et al. 2014), hinge (Lim and Ye 2017), WGAN-GP (Gulrajani et al. 2017, eq. 3), or
+        least squares (Mao et al. 2017, eq. 9), and R1 (Mescheder et al. 2018, eq. 9)."""
+        self._turn(step)
+        noise, kind = step.noise, str(self.config.get("loss", "non-saturating"))
         x = self._scaled(step.x).requires_grad_()
-        real = self._logits(x, step.noise.get("dropout_real"), step)
-        fakes = self._fakes(step.noise["latent"], step).detach().view_as(x)
-        fake = self._logits(fakes, step.noise.get("dropout_fake"), step)
-        if self.config.get("loss") == "hinge":
-            loss = torch.relu(1.0 - real).mean() + torch.relu(1.0 + fake).mean()
-            step.acts["hinged"] += 1
-        else:
-            one, zero = torch.ones_like(real), torch.zeros_like(fake)
-            loss = F.binary_cross_entropy_with_logits(real, one) + F.binary_cross_entropy_with_logits(fake, zero)
+        real = self._logits(x, step.labels, noise.get("dropout_real"), step)
+        fakes = self._fakes(step).detach().view_as(x)
+        fake = self._logits(fakes, noise.get("label"), noise.get("dropout_fake"), step)
+        one, zero = torch.ones_like(real), torch.zeros_like(fake)
+        step.acts[kind] += 1
+        match kind:
+            case "hinge":
+                loss = torch.relu(1.0 - real).mean() + torch.relu(1.0 + fake).mean()
+            case "wgan-gp":
+                loss = fake.mean() - real.mean()
+            case "least-squares":
+                loss = (F.mse_loss(real, one) + F.mse_loss(fake, zero)) / 2.0
+            case _:
+                loss = F.binary_cross_entropy_with_logits(real, one) + F.binary_cross_entropy_with_logits(fake, zero)
         penalty = torch.zeros_like(loss)
-        if self.number("r1"):
-            (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
+        if kind == "wgan-gp":
+            share = noise["epsilon"].view(-1, *[1] * (x.dim() - 1))
+            between = (share * x.detach() + (1.0 - share) * fakes).requires_grad_()
+            logits = self._logits(between, step.labels, noise.get("dropout_real"), step)
+            (slope,) = torch.autograd.grad(_of_rows(logits).sum(), between, create_graph=True)
+            penalty = self.number("gp", 10.0) * (slope.flatten(1).norm(dim=1) - 1.0).pow(2).mean()
+        elif self.number("r1"):
+            (slope,) = torch.autograd.grad(_of_rows(real).sum(), x, create_graph=True)
             penalty = self.number("r1") / 2.0 * slope.pow(2).flatten(1).sum(1).mean()
-            step.acts["penalized"] += bool(penalty > 0.0)
+        step.acts["penalized"] += bool(penalty > 0.0)
         total = loss + penalty
-        return total, {"loss": total, "real": real.mean(), "fake": fake.mean(), "penalty": penalty}
+        logs = {"loss": total, "real": real.mean(), "fake": fake.mean(), "penalty": penalty}
+        return total, {**logs, "sign": self._sign(real.detach(), fake.detach())}
+
+    def _sign(self, real: Tensor, fake: Tensor) -> Tensor:
+        """How often reals are taken for reals, less how often not: Karras et al. 2020 (arXiv 2006.06676, eq. 1)."""
+        neither = {"least-squares": 0.5, "wgan-gp": float(real.mean() + fake.mean()) / 2.0}
+        return (real - neither.get(str(self.config.get("loss")), 0.0)).sign().mean()
 
     def _generator(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss that does not saturate, or minus the logit; `spread` is the samples' over the data's."""
-        fakes = self._fakes(step.noise["latent"], step)
-        logits = self._logits(fakes, step.noise.get("dropout_fake"), step)
-        if self.config.get("loss") == "hinge":
+        """The loss that does not saturate, minus the logit, or its distance from 1; `spread` is the samples' over the
+        data's."""
+        fakes, kind = self._fakes(step), self.config.get("loss")
+        logits = self._logits(fakes, step.noise.get("label"), step.noise.get("dropout_fake"), step)
+        one = torch.ones_like(logits)
+        if kind in ("hinge", "wgan-gp"):
             loss = -logits.mean()
+        elif kind == "least-squares":
+            loss = F.mse_loss(logits, one) / 2.0
         else:
-            loss = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+            loss = F.binary_cross_entropy_with_logits(logits, one)
         return loss, {"loss": loss, "spread": _spread(fakes) / self._spread_of_data}
 
     @functools.cached_property
     def _spread_of_data(self) -> Tensor:
         return _spread(self._scaled(self.data.train.x))
+
+
+def _of_rows(logits: Tensor) -> Tensor:
+    """One number a row: the mean of its logits where it has one at each step."""
+    return logits.flatten(1).mean(1) if logits.dim() > 1 else logits
 
 
 def _spread(rows: Tensor) -> Tensor:

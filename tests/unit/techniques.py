@@ -24,6 +24,11 @@ class Technique:
         return self.name
 
 
+def excluded(config: Config) -> bool:
+    """Whether two techniques of it leave no room for one another: a gradient penalty takes the place of R1."""
+    return config.get("loss") == "wgan-gp" and "r1" in config
+
+
 def one(name: str, acted: Callable[[Plain], bool] = _always, /, **config: object) -> Technique:
     return Technique(name, {name: config}, acted)
 
@@ -100,8 +105,17 @@ OF_VAE = [
 ]
 OF_GAN = [
     one("l1", _sparse, l1=0.002),
-    one("loss", _counts("hinged"), loss="hinge"),
+    Technique(
+        "loss",
+        {
+            "hinge": {"loss": "hinge"},
+            "least-squares": {"loss": "least-squares"},
+            "wgan-gp": {"loss": "wgan-gp", "gp": 0.5},
+        },
+        lambda plain: plain.acts[str(plain.config["loss"])] > 0,
+    ),
     one("r1", _counts("penalized"), r1=0.3),
+    one("spectral_norm", _counts("turned"), spectral_norm=True),
     one("critic_steps", lambda plain: plain.players[1].moves < plain.players[0].moves, critic_steps=3),
     one("ema", _averaged, ema=0.9),
     one("two_rates", _other_rates, **{"generator.lr": 0.002}),

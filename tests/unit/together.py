@@ -21,7 +21,10 @@ from trainables.training.stack import Stack
 
 # 50 steps on 32 rows in batches of 16; many short epochs, so that a plateau shows.
 ROWS, EPOCHS = 32, 25
-FAMILIES = {"vae": vae.Model, "mlp": gan.Model, "conv": gan.Model, "ring": gan.Model}
+FAMILIES = {
+    "vae": vae.Model,
+    **dict.fromkeys(("mlp", "conv", "ring", "conditional mlp", "conditional conv"), gan.Model),
+}
 BASE: dict[str, Config] = {
     "vae": {"optimizer": "adam", "lr": 0.1, "batch_size": 16, "latent": 2, "width": 8, "depth": 1},
     "mlp": {
@@ -44,13 +47,15 @@ BASE: dict[str, Config] = {
 }
 
 BASE["ring"] = BASE["mlp"]
+for _network in ("mlp", "conv"):
+    BASE[f"conditional {_network}"] = {**BASE[_network], "conditional": True}
 
 
 @functools.cache
 def few_points() -> Data:
     """Points of the ring: real numbers, without levels. As many as of the digits."""
     whole = ring.load()
-    splits = {name: Split(x=split.x[:ROWS]) for name, split in whole.splits()}
+    splits = {name: Split(x=split.x[:ROWS], labels=split.labels[:ROWS]) for name, split in whole.splits()}
     return dataclasses.replace(whole, sha256=content_hash(splits), **splits)
 
 
@@ -60,7 +65,8 @@ def few_digits(rows: int = ROWS) -> Data:
     whole = digits.load()
 
     def some(split: Split, count: int) -> Split:
-        return Split(x=(split.x[:: len(split) // count][:count] + 2) // 4)
+        every = slice(None, len(split) // count * count, len(split) // count)
+        return Split(x=(split.x[every] + 2) // 4, labels=split.labels[every])
 
     splits = {"train": some(whole.train, rows), "validation": some(whole.validation, 40), "test": some(whole.test, 40)}
     found = dataclasses.replace(whole, levels=5, value_range=(0.0, 4.0), sha256=content_hash(splits), **splits)
