@@ -33,6 +33,7 @@ MIN_DONE = 10  # over fewer done trials importance is chance
 _COLUMNS = {
     "number": "int64", "end": "str", "value": "float64", "step": "int64", "cause": "str", "seed": "Int64",
     "group": "str", "start": "float64", "seconds": "float64", "attempts": "int64", "repeated": "int64",
+    "feasible": "bool",
 }  # fmt: skip
 _TOP_TRIALS = 5  # PED-ANOVA wants at least this many trials in its top quantile
 
@@ -183,7 +184,8 @@ def trials(source: Home | Reading) -> pd.DataFrame:
 
     number, end (one of `STATES`), value (the objective at the end; of a pruned trial the last one reported; NaN where
     there is none), step (finished epochs), cause, seed, group (the last one it was in), start (first placement, UTC),
-    seconds (in all its groups together), attempts (placements), repeated (epochs executed again after a crash).
+    seconds (in all its groups together), attempts (placements), repeated (epochs executed again after a crash),
+    feasible (whether it broke no constraint, which a trial that died did).
     A conditional parameter that a trial does not have is None, or NaN in a column of numbers.
     """
     reading = _reading(source)
@@ -200,6 +202,7 @@ def trials(source: Home | Reading) -> pd.DataFrame:
             "seconds": sum(span.end - span.start for span in spans),
             "attempts": row.placements,
             "repeated": row.repeated,
+            "feasible": row.feasible,
         }
         for row in reading.rows
         for spans in (reading.spans.get(row.number, ()),)
