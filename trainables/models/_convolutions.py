@@ -2,7 +2,7 @@
 
 Radford et al. 2016, arXiv 1511.06434, without its batch normalization, which would mix rows and spoil a gradient
 penalty. Dropout takes whole channels (Tompson et al. 2015, arXiv 1411.4280): neighboring places carry the same again.
-Floor: torch and data. Axes: B rows, L latents, H channels of all hidden maps, C channels, Y and X places in an image.
+Floor: torch and data. Axes: B rows, L latents, C channels, Y and X places in an image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from ..data._data import Data
-from ._layers import LEAK, doubling, halving, linear, masked_dropout
+from ._layers import LEAK, doubling, halving, linear, masked_dropout, normed
 
 
 class Downsampling(nn.Module):
@@ -41,14 +41,22 @@ class Downsampling(nn.Module):
         )
         self.last = linear(channels[-1] * side * side, outputs, generator=generator)
 
-    def forward(self, x: Tensor, uniforms: Sequence[Tensor] = (), rate: float | Tensor = 0.0) -> Tensor:
-        """`uniforms` is empty (no dropout) or has one [B, channels] tensor for each halving."""
+    def forward(
+        self,
+        x: Tensor,
+        uniforms: Sequence[Tensor] = (),
+        rate: float | Tensor = 0.0,
+        spectral_norm: float | Tensor = 0.0,
+    ) -> Tensor:
+        """`uniforms` is empty (no dropout) or has one [B, channels] tensor for each halving.
+
+        Where `spectral_norm` is 1, each layer's weight is divided by its largest singular value, as `normed` has it.
+        """
         for place, block in enumerate(self.blocks):
-            x = leaky_relu(block(x), self.leak)
+            x = leaky_relu(normed(block, x, spectral_norm), self.leak)
             if uniforms:
                 x = masked_dropout(x, uniforms[place][..., None, None], rate)
-        numbers: Tensor = self.last(x.flatten(1))
-        return numbers
+        return normed(self.last, x.flatten(1), spectral_norm)
 
 
 class Upsampling(nn.Module):

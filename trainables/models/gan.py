@@ -8,68 +8,21 @@ Floor: torch. Axes: B rows, N numbers of noise and one-hot classes, C channels, 
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch import Tensor
 
 from ..data._data import Data
 from ..training.augment import Augmentation
 from ..training.params import Params
 from ._adversarial import Adversarial, one_hot
+from ._convolutions import Downsampling, Upsampling, pyramid
 from ._family import Knobs
-from ._layers import MLP, add_singular_vectors, doubling, halving, linear, masked_dropout, normed
+from ._layers import MLP, add_singular_vectors
 
 LEAK = 0.2
-
-
-class ConvGenerator(nn.Module):
-    """Noise to images [B, C, Y, X]: a linear layer to the coarsest map, then a transposed convolution a doubling."""
-
-    def __init__(self, inputs: int, channels: Sequence[int], *, side: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.coarsest = (channels[0], side, side)
-        self.first = linear(inputs, math.prod(self.coarsest), generator=generator)
-        self.blocks = nn.ModuleList(
-            doubling(before, after, generator=generator) for before, after in itertools.pairwise(channels)
-        )
-
-    def forward(self, z_BN: Tensor) -> Tensor:
-        x: Tensor = self.first(z_BN).view(-1, *self.coarsest)
-        for block in self.blocks:
-            x = block(leaky_relu(x, LEAK))
-        return x
-
-
-class ConvDiscriminator(nn.Module):
-    """Images [B, C, Y, X] to logits [B, 1]: a convolution a halving, then a linear layer.
-
-    Dropout takes whole channels (Tompson et al. 2015, arXiv 1411.4280): neighboring places carry the same again.
-    """
-
-    def __init__(self, channels: Sequence[int], *, side: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            halving(before, after, generator=generator) for before, after in itertools.pairwise(channels)
-        )
-        self.last = linear(channels[-1] * side * side, 1, generator=generator)
-
-    def forward(
-        self,
-        x: Tensor,
-        uniforms: Sequence[Tensor] = (),
-        rate: float | Tensor = 0.0,
-        spectral_norm: float | Tensor = 0.0,
-    ) -> Tensor:
-        for place, block in enumerate(self.blocks):
-            x = leaky_relu(normed(block, x, spectral_norm), LEAK)
-            if uniforms:
-                x = masked_dropout(x, uniforms[place][..., None, None], rate)
-        return normed(self.last, x.flatten(1), spectral_norm)
 
 
 class Model(Adversarial):
@@ -94,16 +47,18 @@ class Model(Adversarial):
         if architecture not in ("mlp", "conv"):
             raise ValueError(f"architecture must be 'mlp' or 'conv', and it is {architecture!r}: correct the space")
         convolutional = architecture == "conv"
-        coarsest, doublings = _pyramid(data) if convolutional else (0, 0)
+        coarsest, doublings = pyramid(data) if convolutional else (0, 0)
         # As many channels again at each halving: what a map loses in places it gains in channels.
         hidden = tuple(width * 2**level for level in range(doublings)) if convolutional else (width,) * depth
         super().__init__(data, noise_shape=(latent,), units=sum(hidden), conditional=conditional)
         self.hidden, self.convolutional = hidden, convolutional
         if convolutional:
             channels, classes = self.shape[0], self.classes
-            self.discriminator = ConvDiscriminator((channels + classes, *hidden), side=coarsest, generator=generator)
+            self.discriminator = Downsampling(
+                (channels + classes, *hidden), side=coarsest, outputs=1, generator=generator, leak=LEAK
+            )
             up = (*hidden[::-1], channels)
-            self.generator = ConvGenerator(latent + classes, up, side=coarsest, generator=generator)
+            self.generator = Upsampling(latent + classes, up, side=coarsest, generator=generator, leak=LEAK)
         else:
             size = math.prod(self.shape)
             self.discriminator = MLP((size + self.classes, *hidden, 1), generator=generator, leak=LEAK)
@@ -147,20 +102,3 @@ class Model(Adversarial):
         if values.dim() == 4:
             classes = classes[..., None, None].expand(-1, -1, *values.shape[2:])
         return torch.cat([values, classes], 1)
-
-
-def _pyramid(data: Data) -> tuple[int, int]:
-    """The side of the coarsest map and the number of doublings up to the data: 8 = 2 x 2 x 2, 64 = 4 x 2 x ... x 2.
-
-    Raises `ValueError` for data that are no square images with a side that is a multiple of 4.
-    """
-    shape = data.shape
-    if len(shape) != 3 or shape[1] != shape[2] or shape[1] % 4:
-        raise ValueError(
-            "the architecture 'conv' needs square images [channels, side, side] with a side that is a multiple of 4, "
-            f"and rows of {data.name!r} have the shape {list(shape)}: set architecture to mlp, or pad the images"
-        )
-    side, doublings = shape[1] // 4, 2
-    while side % 2 == 0 and side > 4:
-        side, doublings = side // 2, doublings + 1
-    return side, doublings
