@@ -1,6 +1,7 @@
 """The command line: one function a verb, a few lines over the library. Stands above everything, dashboards too.
 
-Exit codes: 0; 1 where a search failed; 2 where the request cannot be done; 130 after Ctrl-C, resumable.
+Exit codes: 0; 1 where a search failed or a law is broken; 2 where the request cannot be done; 130 after Ctrl-C,
+resumable.
 """
 
 from __future__ import annotations
@@ -159,6 +160,32 @@ def list_plugins(
     out.print("\n".join(found))
 
 
+@app.command()
+def check(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="TARGET...", help="A file, a dotted name, or the name of a plug-in.")
+    ],
+    space: Annotated[str | None, typer.Option(help="The space of a model; its own by default.")] = None,
+    data: Annotated[str | None, typer.Option(help="What models and metrics are tried on.")] = None,
+) -> None:
+    """Hold a model, data set, metric or space of yours against the laws that ours keep."""
+    import torch
+
+    from hpo.checking import check as run
+
+    torch.set_num_threads(1)
+    counts = {"ok": 0, "broken": 0, "not asked": 0}
+    for target in targets:
+        for subject, verdict in run(target, space=space, data=data):
+            counts[verdict.outcome] += 1
+            out.print(f"{verdict.outcome:10}{subject}: {verdict.law}")
+            if verdict.text:
+                out.print(f"{'':10}{verdict.text}", style="red" if verdict.outcome == "broken" else None)
+    out.print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+    if counts["broken"]:
+        raise typer.Exit(1)
+
+
 def _unbuilt(verb: str) -> Callable[[], None]:
     def refuse() -> None:
         raise NotBuilt(f"{verb}: the design has this verb and this release does not yet. See `hpo --help`.")
@@ -167,7 +194,7 @@ def _unbuilt(verb: str) -> Callable[[], None]:
     return refuse
 
 
-UNBUILT = ("sample", "verify", "ui", "submit", "replay", "check", "doctor")
+UNBUILT = ("sample", "verify", "ui", "submit", "replay", "doctor")
 for _verb in UNBUILT:
     app.command(name=_verb, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
         _unbuilt(_verb)

@@ -99,11 +99,12 @@ class Subject:
         knobs: Mapping[str, float | Tensor],
         *,
         weights: Sequence[float] = (1.0 / ROWS,) * ROWS,
+        x: Tensor | None = None,
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The loss of one player on as many training rows as there are weights, and its logs."""
-        x, labels = self.data.train.batch(torch.arange(len(weights)), labeled=is_conditional(model))
+        """The loss of one player and its logs, on these rows or on as many of training as there are weights."""
+        rows, labels = self.data.train.batch(torch.arange(len(weights)), labeled=is_conditional(model))
         told = () if labels is None else (labels,)
-        return model(player, x, noise, knobs, torch.tensor(weights), *told)
+        return model(player, rows if x is None else x, noise, knobs, torch.tensor(weights), *told)
 
     def training(self, place: int, *, seed: int = 0, epochs: int = EPOCHS) -> Training:
         """A training of the configuration at this place, in batches that are small and differ from its neighbors'."""
