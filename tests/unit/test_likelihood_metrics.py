@@ -9,7 +9,7 @@ from torch.distributions import Normal
 
 from trainables.data import digits
 from trainables.data._data import Split
-from trainables.metrics import elbo, nll
+from trainables.metrics import active_units, elbo, nll
 from trainables.models._family import Likelihood
 from trainables.models.vae import Model, kl_to_prior
 from trainables.training.params import Params
@@ -122,3 +122,25 @@ def test_a_k_below_one_is_refused() -> None:
 def test_a_model_without_likelihood_is_refused(metric: nll.Metric | elbo.Metric) -> None:
     with pytest.raises(ValueError, match="needs a model with a likelihood"):
         metric.measure(object(), gaussian_rows(3), torch.Generator())  # type: ignore[arg-type]
+
+
+def test_units_are_active_where_their_mean_varies_over_rows(model: Model) -> None:
+    """Burda et al. 2016: the variance over rows of the posterior mean is above .01."""
+    rows = digits.load().validation
+    last = model.vae["encoder"].layers[-1]
+    before = last.weight.detach().clone()
+    variance = model._posterior(rows.x)[0].detach().double().var(0, unbiased=False)
+    wanted = torch.tensor([0.04, 0.011, 0.009])
+    try:
+        with torch.no_grad():
+            last.weight[:3] *= (wanted / variance).sqrt()[:, None].float()
+        found = active_units.Metric().measure(model, rows, torch.Generator())
+        assert (found.value, found.sample_size) == (2.0, len(rows))
+    finally:
+        last.weight.data.copy_(before)
+
+
+def test_active_units_are_those_of_models_with_latents() -> None:
+    with pytest.raises(ValueError, match="needs a model with a posterior over latents, and builtins has none"):
+        active_units.Metric().measure(object(), gaussian_rows(3), torch.Generator())  # type: ignore[arg-type]
+    assert active_units.Metric.refusal(Model, digits.load()) is None

@@ -151,6 +151,10 @@ class Model(nn.Module):
     def sample(self, noise: Noise) -> Tensor:
         return self._distribution.sample(self._decoded(noise["latent"]), noise["pixel"])
 
+    def posterior_mean(self, x: Tensor) -> Tensor:
+        """[B, L]: the mean of the latents of each row."""
+        return self._posterior(x)[0]
+
     def bound(self, x: Tensor, noise_BL: Tensor) -> Tensor:
         mean_BL, log_variance_BL = self._posterior(x)
         z_BL = mean_BL + (0.5 * log_variance_BL).exp() * noise_BL
