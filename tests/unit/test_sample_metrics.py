@@ -161,10 +161,10 @@ def test_as_many_fresh_rows_have_the_density_and_coverage_of_theory() -> None:
 def test_a_sample_is_authentic_beyond_the_nearest_neighbor_of_its_nearest_training_row() -> None:
     train = line(0.0, 1.0, 3.0)
     # 0 and 1 have a neighbor at 1, and 3 has one at 2.
-    samples = line(0.0, -0.9, -1.1, 1.4, 1.9, 2.1, 4.9, 5.1)
+    samples = line(0.0, -0.9, -1.0, -1.1, 1.4, 1.9, 2.1, 4.9, 5.1)
     found = authenticity.Metric().compare(line(0.0), samples, train)
-    assert found.value == 2 / 8
-    assert found.standard_error == pytest.approx(math.sqrt(0.25 * 0.75 / 7))
+    assert found.value == pytest.approx(2 / 9)
+    assert found.standard_error == pytest.approx(math.sqrt(2 / 9 * 7 / 9 / 8))
 
 
 @pytest.mark.parametrize(("train_rows", "rows"), [(7, 3), (3, 7), (4, 4)])
