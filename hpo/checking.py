@@ -73,7 +73,12 @@ class _Candidates:
     def __iter__(self) -> Iterator[Data]:
         for place, load in enumerate(self._loads):
             if place not in self._loaded:
-                self._loaded[place] = load()
+                try:
+                    self._loaded[place] = load()
+                except Exception as error:  # whatever a user's function does
+                    raise RequestError(f"check: models and metrics are tried on data, and those that were given do not "
+                                       f"load: {type(error).__name__}: {error}. Mend them, or give others: --data NAME."
+                                       ) from None  # fmt: skip
             yield self._loaded[place]
 
 

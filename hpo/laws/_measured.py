@@ -83,13 +83,15 @@ class Measured:
 
     @functools.cached_property
     def refusal(self) -> str | None:
-        """In the metric's words: why it does not measure this; None if it does."""
+        """In the metric's words: why it does not measure this; None if it does, or fails otherwise."""
         if (text := self.refuses_beforehand) is not None:
             return text
         try:
             self.found(0)
         except ValueError as error:
             return str(error)
+        except Exception:  # a fault, and so the business of a law
+            return None
         return None
 
     def found(self, seed: int) -> Measurement:

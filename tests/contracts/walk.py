@@ -9,7 +9,7 @@ import pytest
 
 from hpo import plugins
 from hpo.laws._subject import Subject, subjects
-from hpo.parts import space_of
+from hpo.parts import data_of, space_of
 from hpo.study import Study
 from search_spaces import Choice, Float, Int, ParameterValue, Space
 from trainables.data._data import Data
@@ -37,14 +37,23 @@ def families() -> list[str]:
 
 @functools.cache
 def every_subject() -> tuple[Subject, ...]:
-    """Every family, in each of its architectures, on all data that it does not refuse."""
-    return tuple(
+    """Every family, in each of its architectures, on all data that it does not refuse.
+
+    Then the ready studies that add a parameter to their family's space, such as an augmentation.
+    """
+    whole = [
         subject
         for name in families()
         for data in plugins.names("data")
-        for space in spaces(name)
-        for subject in subjects(name, family(name), loaded(data), space, size=_small)
-    )
+        for subject in subjects(name, family(name), loaded(data), widened(name), size=_small)
+    ]
+    added = [
+        subject
+        for study in studies()
+        if not set(space_of(study).parameters) <= set(plugins.load("spaces", study.model).parameters)
+        for subject in subjects(study.name, family(study.model), data_of(study), space_of(study), size=_small)
+    ]
+    return (*whole, *added)
 
 
 @functools.cache
@@ -75,26 +84,25 @@ def by_time(few: Sequence[object], every: Sequence[object]) -> list[object]:
 
 
 @functools.cache
-def spaces(name: str) -> tuple[Space, ...]:
-    """The space of the family, with whatever architecture a ready study takes or a yes in place of a no would give.
+def studies() -> tuple[Study, ...]:
+    """The ready studies."""
+    return tuple(Study.load(str(path)) for path in plugins.studies().values())
 
-    Then those of ready studies that have a structural parameter beside.
-    """
-    structural = family(name).structural
+
+def widened(name: str) -> Space:
+    """The space of the family, with every architecture that a ready study takes, and a yes for every no."""
     own: Space = plugins.load("spaces", name)
-    studies = [study for path in plugins.studies().values() if (study := Study.load(str(path))).model == name]
-    written = [space_of(study) for study in studies]
+    written = [space_of(study) for study in studies() if study.model == name]
     entries = dict(own.parameters)
     for parameter, entry in own.parameters.items():
         if isinstance(entry, Float | Int | Choice):
             continue
         others = [True, False] if isinstance(entry, bool) else []
-        if parameter in structural:
+        if parameter in family(name).structural:
             others += [other for space in written for other in _fixed(space, parameter) if isinstance(other, str)]
         if options := tuple(dict.fromkeys([entry, *others]))[1:]:
             entries[parameter] = Choice((entry, *options), default=entry)
-    beside = [space for space in written if any(key in structural and key not in entries for key in space.parameters)]
-    return (Space(own.name, entries), *beside)
+    return Space(own.name, entries)
 
 
 def _fixed(space: Space, name: str) -> Iterable[ParameterValue]:

@@ -273,6 +273,9 @@ FAULTS = {
         ".flatten(1).double()\n            rows",
         ".flatten(1).double()\n            samples = samples.nan_to_num(float(split.x.mean()))\n            rows",
     ),
+    "a metric that raises": Fault(
+        metrics.a_measurement_has_a_value_and_its_error, of_rows, "samples.mean(0)", "samples.mean(7)"
+    ),
     "an exception for NaN": Fault(
         metrics.samples_that_are_not_finite_give_no_better_value,
         of_rows,
@@ -354,6 +357,21 @@ def test_a_bad_request_is_one_message_and_exit_2(
     (tmp_path / "own_plugin.py").write_text(whole, encoding="utf-8")
     assert run(monkeypatch, "check", *arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_faults_outside_of_any_law_are_told_as_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A metric that raises breaks its laws; without data that load there is nothing to try a model on."""
+    file = tmp_path / "own_plugin.py"
+    file.write_text(SOUND[: SOUND.index("class Model")] + SOUND[SOUND.index("class Metric") :].replace("500", "'500'"))
+    assert run(monkeypatch, "check", str(file), "--data", "ring") == 1
+    assert "it raised TypeError" in capsys.readouterr().out
+    file.write_text(SOUND.replace("_points(count, generator) for", "_points(count) for"))
+    assert run(monkeypatch, "check", str(file)) == 2
+    said = capsys.readouterr()
+    assert "broken" in said.out
+    assert "those that were given do not load: TypeError" in said.err
 
 
 def test_names_of_ours_and_dotted_ones_are_tried_too() -> None:
