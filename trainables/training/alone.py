@@ -68,7 +68,7 @@ class Training:
         self.model = model_class.build(read, data=data, generator=stream(seed, "init"))
         self.module = as_module(self.model).to(self.device)
         self.transfer = transfer.begin(self.module, model_class.players, read)
-        self.knobs = model_class.knobs(read)
+        self.knobs = self._first_knobs = model_class.knobs(read)
         self.batch_size = read.integer("batch_size")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, and it is {self.batch_size}: correct it in the space")
@@ -132,7 +132,10 @@ class Training:
         self._trained = logs
 
     def advance(self, *, measure: Collection[str] = ()) -> Progress:
-        """Train one epoch, then measure the named metrics and every cheap one; a dead training measures nothing."""
+        """Train one epoch, then measure the named metrics and every cheap one; a dead training measures nothing.
+
+        Knobs that follow the training are among its metrics once they moved.
+        """
         names = self._wanted(measure)
         logs, self._trained = self._trained, None
         if logs is None:
@@ -151,6 +154,7 @@ class Training:
             if player.plateau is not None and "loss" in own:
                 player.plateau.see(self.model.monitored(player.name, own, self.knobs))
         self.knobs = adapted(self.model, self.knobs, metrics, rows=len(self.data.train))
+        metrics.update({name: value for name, value in self.knobs.items() if value != self._first_knobs[name]})
         metrics.update({name: found.value for name, found in self.measure(names).items()})
         if death := self._sensors.not_finite(metrics):
             return self._dead(death, metrics)
