@@ -60,7 +60,7 @@ def test_the_peer_gan_has_our_losses(name: str) -> None:
     ours, plain, x, knobs = built(name)
     copied(ours.discriminator, plain.discriminator)
     copied(ours.generator, plain.generator)
-    z, weight_B = noise(len(x), ours.latent), torch.full((len(x),), 1 / len(x), dtype=torch.float64)
+    z, weight_B = noise(len(x), *ours.noise_shape), torch.full((len(x),), 1 / len(x), dtype=torch.float64)
     rows = x.double() * (2.0 / 16.0) - 1.0
     theirs = {
         "discriminator": plain.discriminator_loss(rows if name == "gan-conv" else rows.flatten(1), z, r1=knobs["r1"]),

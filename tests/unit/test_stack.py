@@ -6,6 +6,7 @@ from plain import Config
 from together import apart, few_digits, training, weights
 
 from trainables.models import gan, vae
+from trainables.models._family import Knobs, Noise
 from trainables.training import stack as stack_module
 from trainables.training.alone import Training
 from trainables.training.draws import Draws
@@ -156,9 +157,16 @@ def test_a_technique_that_nobody_uses_is_off_and_one_that_someone_uses_is_on(mon
     seen: list[float | torch.Tensor] = []
     original = gan.Model._discriminator_loss
 
-    def spied(self: gan.Model, x: torch.Tensor, noise: gan.Noise, knobs: gan.Knobs, weight_B: torch.Tensor) -> object:
+    def spied(
+        self: gan.Model,
+        x: torch.Tensor,
+        labels_B: torch.Tensor | None,
+        noise: Noise,
+        knobs: Knobs,
+        weight_B: torch.Tensor,
+    ) -> object:
         seen.append(knobs["r1"])
-        return original(self, x, noise, knobs, weight_B)
+        return original(self, x, labels_B, noise, knobs, weight_B)
 
     monkeypatch.setattr(gan.Model, "_discriminator_loss", spied)
     without = stacked(training("mlp", {}, seed=0), training("mlp", {"dropout": 0.2}, seed=1))
