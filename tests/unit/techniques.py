@@ -122,4 +122,6 @@ OF_GAN = [
 ]
 # Convolutions cost more, so each technique by itself; L1 on both players would leave a generator of zeros.
 OF_CONV = [one("l1", _sparse, **{"discriminator.l1": 0.002}), *(known for known in OF_GAN if known.name != "l1")]
+# How a player is moved, whatever its loss is.
+OF_TRAINER = {"optimizer", "schedule", "warmup", "l2", "weight_decay", "clip"}
 TECHNIQUES = {"vae": COMMON + OF_VAE, "mlp": COMMON + OF_GAN, "conv": COMMON + OF_CONV}
