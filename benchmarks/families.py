@@ -6,8 +6,9 @@
 
 A study is searched as a user does it, by `hpo search` in a fresh home. Then the default configuration of its space and
 the winner are trained at the full budget under seeds that the search has not seen, in as many processes as workers.
-The winner was chosen on the validation rows, so all values here are of the test rows. Beside them, by the same metric:
-    floor       validation rows in the place of samples: what other real rows get
+The winner was chosen on the validation rows, so values here are of the test rows; the column *rows* says where those
+are too few for the objective, and a winner has its choice in its favor. Beside them, by the same metric:
+    floor       rows of the other of these two splits in the place of samples: what other real rows get
     copy        training rows in their place
     Gaussian    a multivariate Gaussian with mean and covariance of the training rows, rounded where rows are levels
 `--epochs` caps the budget of a study, and shortens its grace alike; `--minutes` ends the asking of a search. Rows are
@@ -102,7 +103,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one training came to: its metrics on the test rows and its seconds, or the cause of its death."""
+    """What one training came to: its metrics on rows it has not seen and its seconds, or the cause of its death."""
 
     arm: str
     metrics: dict[str, float] = field(default_factory=dict)
@@ -116,11 +117,14 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One study, measured. found: the objective of the best trial as the search saw it; won: its parameters."""
+    """One study, measured on the rows of `split`. found: the objective of the best trial in the search; won: its
+    parameters.
+    """
 
     study: str
     objective: str
     direction: str
+    split: str
     epochs: int
     trials: int
     done: int
@@ -162,6 +166,7 @@ class Row:
         return [
             self.study,
             self.objective,
+            self.split,
             f"{self.epochs}",
             f"{self.trials} ({self.done})",
             *(self._shown(arm, self.objective) for arm in ARMS),
@@ -199,7 +204,7 @@ class Row:
 
 
 HEADER = [
-    *("study", "objective", "epochs", "trials (done)", *ARMS, "verdict", *BESIDE),
+    *("study", "objective", "rows", "epochs", "trials (done)", *ARMS, "verdict", *BESIDE),
     *("best in search", "search s", "training s"),
 ]
 HEADER_METRICS = ["study", "metric", *ARMS, *BESIDE]
@@ -221,11 +226,23 @@ def metrics_of(study: Study) -> list[Metric]:
     return [Nll(k=NLL_DRAWS) if isinstance(metric, Nll) else metric for metric in metrics]
 
 
-def beside(study: Study) -> dict[str, dict[str, float]]:
+def split_of(study: Study) -> str:
+    """Return the split to judge by: test, or validation where test has too few rows for the objective."""
+    data, metric = parts.data_of(study), plugins.load("metrics", parts.objective_of(study).metric)()
+    if measures_samples(metric):
+        prepare(metric, data)
+        try:
+            metric.measure(Replay(data.train), data.test, measurement_stream())
+        except ValueError:
+            return "validation"
+    return "test"
+
+
+def beside(study: Study, split: str) -> dict[str, dict[str, float]]:
     """Return what each metric says of other real rows, of the training rows and of a Gaussian, by metric."""
     data = parts.data_of(study)
     stands: dict[str, Generative] = {
-        "floor": Replay(data.validation),
+        "floor": Replay(data.validation if split == "test" else data.test),
         "copy": Replay(data.train),
         "Gaussian": GaussianFit(data),
     }
@@ -236,15 +253,15 @@ def beside(study: Study) -> dict[str, dict[str, float]]:
         prepare(metric, data)
         for kind, stand in stands.items():
             try:
-                value = metric.measure(stand, data.test, measurement_stream()).value
+                value = metric.measure(stand, data.split(split), measurement_stream()).value
             except ValueError:  # it needs more than samples, such as their classes
                 continue
             found.setdefault(metric.name, {})[kind] = value
     return found
 
 
-def train(study: Study, job: Job) -> Outcome:
-    """Train one configuration to its end and measure it on the test rows; an outcome that is kept is read."""
+def train(study: Study, split: str, job: Job) -> Outcome:
+    """Train one configuration to its end and measure it on this split; an outcome that is kept is read."""
     if job.file.exists():
         return Outcome(**json.loads(job.file.read_text(encoding="utf-8")))
     device = parts.use_device(threads=1)
@@ -255,19 +272,19 @@ def train(study: Study, job: Job) -> Outcome:
     outcome = Outcome(arm=job.arm, cause=cause)
     if cause is None:
         seconds = time.perf_counter() - began
-        outcome = Outcome(arm=job.arm, metrics=tested(study, trainer), seconds=seconds)
+        outcome = Outcome(arm=job.arm, metrics=tested(study, split, trainer), seconds=seconds)
         if job.sheet is not None:
             trainer.sheet(job.sheet)  # type: ignore[attr-defined]  # a family's training has one
     job.file.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
     return outcome
 
 
-def tested(study: Study, trainer: Any) -> dict[str, float]:
-    """Return every metric of a training on the test rows, those left out that do not take this very model."""
+def tested(study: Study, split: str, trainer: Any) -> dict[str, float]:
+    """Return every metric of a training on this split, but those that do not take this very model or so few rows."""
     found = {}
     for metric in metrics_of(study):
         try:
-            found[metric.name] = trainer.measure([metric.name], split="test")[metric.name].value
+            found[metric.name] = trainer.measure([metric.name], split=split)[metric.name].value
         except ValueError:
             continue
     return found
@@ -311,14 +328,16 @@ def measure(name: str, options: argparse.Namespace) -> Row:
         for number in range(options.seeds)
         for arm, params in configurations.items()
     ]
+    split = split_of(study)
     # A process that torch has threads in cannot be forked.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
-        outcomes = list(pool.map(functools.partial(train, study), jobs))
+        outcomes = list(pool.map(functools.partial(train, study, split), jobs))
     return Row(
         study=place.name,
         objective=objective.name,
         direction=objective.direction,
+        split=split,
         epochs=study.budget.epochs,
         trials=sum(summary.counts[end] for end in ("done", "pruned", "died")),
         done=summary.counts["done"],
@@ -327,7 +346,7 @@ def measure(name: str, options: argparse.Namespace) -> Row:
         won=won,
         default=default,
         outcomes=outcomes,
-        beside=beside(study),
+        beside=beside(study, split),
     )
 
 

@@ -27,6 +27,7 @@ def row(default: Sequence[float], winner: Sequence[float], *, direction: str = "
         study="some",
         objective="fd_self",
         direction=direction,
+        split="test",
         epochs=3,
         trials=30,
         done=4,
@@ -98,7 +99,7 @@ def test_training_is_measured_on_the_test_rows_and_kept(tmp_path: Path, monkeypa
         name="tiny", model="vae", data="digits", space=params, objective="elbo", budget={"trials": 1, "epochs": 1}
     )
     job = Job(arm="default", seed=3, params=params, file=tmp_path / "a.json", sheet=tmp_path / "a.png")
-    outcome = families.train(study, job)
+    outcome = families.train(study, "test", job)
     assert (tmp_path / "a.png").exists()
     trainer = families.parts.trainer_of(study, params, seed=3, metrics=families.metrics_of(study))
     trainer.advance()
@@ -106,7 +107,16 @@ def test_training_is_measured_on_the_test_rows_and_kept(tmp_path: Path, monkeypa
     assert outcome.metrics["elbo"] == pytest.approx(on_test)
     assert outcome.cause is None
     job.file.write_text(json.dumps({"arm": "default", "metrics": {"elbo": 7.0}, "seconds": 1.0, "cause": None}))
-    assert families.train(study, job).metrics == {"elbo": 7.0}
+    assert families.train(study, "test", job).metrics == {"elbo": 7.0}
+
+
+def test_rows_to_judge_by_are_those_of_test_where_the_objective_takes_so_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(families, "SHOWN", ())
+    ring_study, prices = (Study.load(name) for name in ("ring-gan", "prices-rgan"))
+    assert families.split_of(ring_study) == "test"
+    assert families.split_of(prices) == "validation"
+    beside = families.beside(prices, "validation")["fd_rocket"]
+    assert set(beside) == {"floor", "copy", "Gaussian"}
 
 
 def test_seeds_are_none_of_the_search() -> None:
