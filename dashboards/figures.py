@@ -59,16 +59,16 @@ def history(trials: pd.DataFrame, *, objective: Objective) -> go.Figure:
     """
     ended = trials[trials["end"].isin(["done", "pruned"])]
     shown = ended[np.isfinite(ended["value"])]
-    done = shown[shown["end"] == "done"]
+    done, winnable = shown[shown["end"] == "done"], _winnable(shown)
     figure = _figure(f"Value of each trial: {objective.metric}")
     for end in ("pruned", "done"):
         rows = shown[shown["end"] == end]
         _markers(figure, rows["number"], rows["value"], end=end, name=_counted(end, len(rows)), total=len(shown))
-    if len(done):
-        best = done["value"].cummin() if objective.direction == "minimize" else done["value"].cummax()
+    if len(winnable):
+        best = winnable["value"].cummin() if objective.direction == "minimize" else winnable["value"].cummax()
         figure.add_trace(
             go.Scatter(
-                x=done["number"], y=best, mode="lines", name="best so far",
+                x=winnable["number"], y=best, mode="lines", name="best so far",
                 line={"color": BLACK, "width": 2, "shape": "hv"},
                 hovertemplate="best so far after trial %{x}: %{y:.5g}<extra></extra>",
             )
@@ -81,7 +81,7 @@ def history(trials: pd.DataFrame, *, objective: Objective) -> go.Figure:
     text = (
         f"Each mark is one trial: {len(done)} done, {len(shown) - len(done)} pruned at the value they had when they "
         f"were stopped, so after a shorter training. {len(dead)} that died or were lost are marked along the bottom. "
-        "The line is the best done trial so far."
+        "The line is the best done trial so far, of those that break no constraint where there are any."
     )
     return _explained(figure, text + _beyond(beyond))
 
@@ -337,11 +337,19 @@ def _ticks(axis: Axis) -> dict[float, str]:
 
 
 def _best_number(trials: pd.DataFrame, objective: Objective) -> int | None:
-    done = trials[(trials["end"] == "done") & np.isfinite(trials["value"])]
+    done = _winnable(trials[np.isfinite(trials["value"])])
     if not len(done):
         return None
-    row = done["value"].idxmin() if objective.direction == "minimize" else done["value"].idxmax()
-    return int(done.loc[row, "number"])
+    values = done["value"].to_numpy()
+    row = np.argmin(values) if objective.direction == "minimize" else np.argmax(values)
+    return int(done["number"].to_numpy()[row])
+
+
+def _winnable(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the done trials of which one is the best: those that break no constraint, or all where there are none."""
+    done = trials[trials["end"] == "done"]
+    feasible = done[done["feasible"].astype(bool)]
+    return feasible if len(feasible) else done
 
 
 def _robust(values: pd.Series, direction: str | None) -> tuple[float, float]:

@@ -164,8 +164,8 @@ def _winner(home: Home, summary: Summary) -> str:
     sheet = _sheet(home, best.files, caption=f"trial {best.trial}, samples")
     body = (
         f"<p>Trial {best.trial} reached {html.escape(summary.objective.metric)} = <strong>{best.value:.6g}</strong> "
-        f"with seed {best.seed}. The best of many noisy values flatters itself: train it again with fresh seeds before "
-        "you quote the figure.</p><div class='sides'>"
+        f"with seed {best.seed}{_broken(best.feasible, all_do=True)}. The best of many noisy values flatters itself: "
+        "train it again with fresh seeds before you quote the figure.</p><div class='sides'>"
         f"<table><thead><tr><th>parameter</th><th class='number'>value</th></tr></thead><tbody>{rows}</tbody></table>"
         f"{sheet}</div>"
     )
@@ -222,14 +222,20 @@ def _points(trace: go.Scatter | go.Scattergl | go.Bar | go.Parcoords) -> bool:
     return bool(trace.dimensions) if trace.type == "parcoords" else trace.x is not None and len(trace.x) > 0
 
 
+def _broken(feasible: bool, *, all_do: bool = False) -> str:
+    """What is said of a trial that breaks a constraint; of the best, that all of them do."""
+    return "" if feasible else f", breaks a constraint{', as all do' if all_do else ''}"
+
+
 def _samples(home: Home, reading: Reading) -> str:
     """Return the sheets of the best done trials, best first."""
     trials = analysis.trials(reading)
     done = trials[(trials["end"] == "done") & trials["value"].notna()]
-    done = done.sort_values(["value", "number"], ascending=[reading.objective.direction == "minimize", True])
+    up = reading.objective.direction == "minimize"
+    done = done.sort_values(["feasible", "value", "number"], ascending=[False, up, True])
     sheets = [
-        _sheet(home, analysis.files(reading, number), caption=f"trial {number}: {value:.6g}")
-        for number, value in zip(done["number"].head(SHEETS), done["value"], strict=False)
+        _sheet(home, analysis.files(reading, number), caption=f"trial {number}: {value:.6g}{_broken(feasible)}")
+        for number, value, feasible in zip(done["number"].head(SHEETS), done["value"], done["feasible"], strict=False)
     ]
     shown = [sheet for sheet in sheets if sheet]
     if not shown:

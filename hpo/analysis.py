@@ -96,8 +96,8 @@ class Summary:
     to its last event; null before the first event. width: the slots of a group, the most where groups differ. fits:
     for each structure and device whose widths were measured, `seconds` a member-step and peak `memory` in bytes by
     width, the `width` chosen, and the seconds `spent` on it. importances: share of each parameter, over
-    `importances_trials` done trials; empty where those are too few. yardsticks: of each metric that was measured on
-    samples, `floor`, what it says of real rows beside other real rows, and `copy_of_train`, of the training rows.
+    `importances_trials` done trials that break no constraint; empty where those are too few. yardsticks: of each metric
+    of samples `floor`, what it says of real rows beside other real rows, and `copy_of_train`, of the training rows.
     """
 
     schema: int
@@ -165,7 +165,9 @@ def read(home: Home) -> Reading:
     for record in records:
         if isinstance(record, Event):
             events[record.trial].append(record)
-    ended_done = {row.number for row in rows if row.end == "done" and _number(row.value) is not None}
+    done = [row for row in rows if row.end == "done" and _number(row.value) is not None]
+    # What breaks a constraint is no example of what is good, unless there is nothing else.
+    ended_done = {row.number for row in done if row.feasible} or {row.number for row in done}
     return Reading(
         study=study,
         objective=Objective.model_validate({"metric": study.objective_name, "direction": ledger.direction}),
@@ -431,13 +433,13 @@ def _trial_summary(reading: Reading, row: TrialRow) -> TrialSummary:
 
 
 def _yardsticks(reading: Reading) -> dict[str, dict[str, float]]:
-    """Return what the first done trial was measured beside; it is the same for all."""
+    """Return what done trials were measured beside; it is the same for all, but an older release knew none."""
     found: dict[str, dict[str, float]] = {}
-    done = next((event for events in reading.events.values() for event in events if event.end == "done"), None)
-    for name, value in {} if done is None else done.metrics.items():
-        metric, dot, kind = name.rpartition(".")
-        if dot and kind in YARDSTICKS:
-            found.setdefault(metric, {})[kind] = value
+    for event in (event for events in reading.events.values() for event in events if event.end == "done"):
+        for name, value in event.metrics.items():
+            metric, dot, kind = name.rpartition(".")
+            if dot and kind in YARDSTICKS:
+                found.setdefault(metric, {})[kind] = value
     return found
 
 

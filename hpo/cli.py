@@ -236,7 +236,8 @@ def _print_winner(where: Path) -> None:
     if found is None:
         out.print("no trial reached the end of its budget, so there is no winner")
         return
-    out.print(f"best: trial {found.trial} at {found.value:.6g} (one run; seeds vary)")
+    broken = "" if found.feasible else "; it breaks a constraint, as all do: see hpo show"
+    out.print(f"best: trial {found.trial} at {found.value:.6g} (one run; seeds vary{broken})")
     for name, value in sorted(found.params.items()):
         out.print(f"  {name}: {value}")
     home = shlex.quote(str(where))

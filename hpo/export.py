@@ -26,6 +26,7 @@ from hpo.messages import Params
 from hpo.study import Budget, Objective, Precision, Scalar, Study, read_yaml
 from hpo.surroundings import versions
 from trainables.training.loop import Generator, Trainer, generates
+from trainables.training.transfer import WEIGHTS, found_from_here, from_scratch
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 
@@ -81,11 +82,12 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
         seed=chosen.seed,
         threads=study.resources.cpus_per_worker,
         precision=study.precision,
-        params=chosen.params,
+        params=found_from_here(chosen.params),
         versions=versions(),
     )
     with _fresh(Path(folder).resolve()) as target:
-        trainer = _trainer(config)
+        # The trial has weights of its own by now: what it began with may be gone.
+        trainer = _trainer(config.model_copy(update={"params": from_scratch(config.params)}))
         if generates(trainer):
             _check_weights(place, chosen.number)
             trainer.load_weights(place.weights(chosen.number))
@@ -102,6 +104,12 @@ def train(
     start: a folder with the weights to begin with, as an export has them. The configuration that is written names it.
     """
     if start is not None:
+        if config.data is None:
+            raise RequestError("--from: a training function of your own loads what it begins with; it takes no weights "
+                               "of ours. Leave --from out.")  # fmt: skip
+        if not (Path(start) / WEIGHTS).is_file():
+            raise RequestError(f"--from takes a folder with {WEIGHTS}, such as an export; {start} is none. "
+                               "Check the path.")  # fmt: skip
         config = config.model_copy(update={"params": {**config.params, "transfer": str(Path(start).resolve())}})
     objective = config.objective.name
     with _fresh(Path(folder).resolve()) as target:

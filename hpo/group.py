@@ -22,7 +22,7 @@ from ray import tune
 from hpo.errors import RequestError, nearest
 from hpo.home import Home
 from hpo.messages import End, Event, Placement
-from hpo.parts import free_memory, out_of_memory, trainer_of, use_device
+from hpo.parts import free_memory, metric_names, out_of_memory, own_function, trainer_of, use_device
 from hpo.plugins import reach
 from hpo.study import Study
 from hpo.widths import Widths
@@ -95,8 +95,10 @@ class Crew:
         self._study = study
         self._home = home
         self._objective = study.objective_name
-        # What a finished trial is judged by.
+        # What a finished trial is judged by, what is measured of it besides, and all that has yardsticks.
         self._judged = list(dict.fromkeys([self._objective, *(bound.name for bound in study.constraints)]))
+        self._wanted = list(dict.fromkeys([*self._judged, *(name.rpartition(".")[2] for name in study.metrics)]))
+        self._measured = [] if own_function(study) else metric_names(study)
         self._measure_at = measure_at
         self._sync = sync
         self._widths = widths
@@ -107,6 +109,7 @@ class Crew:
         self._taken = 0
         self._slots: dict[int, _Member | None] = dict.fromkeys(range(widths.slots))
         self._news: list[Event] = []
+        self._floors_checked = False
         self._urgent = widths.slots > 1  # the first message fills the slots
         self._told = self._born  # when the server last heard
         self._fed = True  # whether it may have more trials
@@ -142,6 +145,7 @@ class Crew:
         try:
             trainer = trainer_of(self._study, placement.params, seed=placement.seed, device=self._device)
             member.trainer = trainer
+            self._check_floors(trainer)
             if checkpoint is not None:
                 trainer.restore(Path(checkpoint))
             member.saved = trainer.step
@@ -227,7 +231,7 @@ class Crew:
         last = trainer.step + 1 == trainer.epochs
         wanted = last or trainer.step + 1 in self._measure_at
         began = time.monotonic()
-        progress = trainer.advance(measure=self._judged if last else [self._objective] if wanted else [])
+        progress = trainer.advance(measure=self._wanted if last else [self._objective] if wanted else [])
         if progress.step == 1 and not trainer.can_sample and progress.cause is None:
             self._check_yield(progress.metrics)
         seconds = shared + time.monotonic() - began
@@ -250,22 +254,34 @@ class Crew:
 
     def _finished(self, event: Event, trainer: Trainer) -> Event:
         """Return the end of a trial that is done with its yardsticks, what it keeps and breaks, and its files."""
+        files = self._keep(event.trial, trainer)
         metrics, kept, broken = dict(event.metrics), dict(event.constraints), []
         if generates(trainer):
-            metrics |= trainer.yardsticks(self._judged)
+            metrics |= trainer.yardsticks([name for name in self._measured if name in metrics])
         for constraint in self._study.constraints:
-            if (value := metrics.get(constraint.name)) is None:  # one that ended before its budget did
-                continue
+            if (value := metrics.get(constraint.name)) is None:
+                raise RequestError(f"constraints: a finished trial must have measured {constraint.name!r}; its last "
+                                   f"metrics are: {', '.join(sorted(metrics))}. Yield it each time.")  # fmt: skip
             floor = metrics.get(f"{constraint.name}.floor")
-            if constraint.of_floor and floor is None:
-                raise RequestError(
-                    f"constraints: {constraint.key!r} needs a floor, and real rows have none. Write a number instead."
-                )
             kept[constraint.key] = constraint.missed(value, floor=floor)
             if kept[constraint.key] > 0:
                 broken.append(constraint.told(value, floor=floor))
-        files = self._keep(event.trial, trainer)
         return dataclasses.replace(event, metrics=metrics, constraints=kept, cause="; ".join(broken), files=files)
+
+    def _check_floors(self, trainer: Trainer) -> None:
+        """Raise where a constraint takes a share of what real rows do not have: before anything is trained."""
+        shares = [constraint for constraint in self._study.constraints if constraint.of_floor]
+        if self._floors_checked or not shares or not generates(trainer):
+            return
+        floors = trainer.yardsticks([constraint.name for constraint in shares])
+        for constraint in shares:
+            floor = floors.get(f"{constraint.name}.floor", 0.0)
+            if floor <= 0:
+                raise RequestError(
+                    f"constraints: a share of a floor needs one above 0, and {constraint.name} of real rows is "
+                    f"{floor:.4g}. Write a number as the bound of {constraint.key!r}."
+                )
+        self._floors_checked = True
 
     def _check_yield(self, metrics: Mapping[str, float]) -> None:
         """Raise where a user's training lacks what it is judged by: at its first yield, not after a full budget."""

@@ -53,7 +53,8 @@ class Position:
 
     identity: tells this home's runs from another's on one server; from the first record, so it survives a move.
     parent: id of the study's run in MLflow. began_ms, last_ms: times of the first record and of the latest written.
-    ending: how the search ended, where MLflow has not been told yet.
+    ending: how the search ended, where MLflow has not been told yet. best_feasible: whether the best keeps all
+    constraints.
     """
 
     identity: str = ""
@@ -65,7 +66,7 @@ class Position:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
     best_trial: int | None = None
     best_value: float | None = None
-    best_feasible: bool = False
+    best_feasible: bool = True
     ending: Ending | None = None
 
     def anew(self, *, parent: str) -> Position:
@@ -177,6 +178,7 @@ def _end(batch: Batch, event: Event, position: Position) -> None:
     batch.end = event.end
     batch.end_time_ms = milliseconds(event.time)
     batch.tags["end"] = str(event.end)
+    batch.tags["feasible"] = str(_feasible(event)).lower()
     batch.add("trial_seconds", round(trial.seconds, 3), event)
     if event.cause:
         batch.cause = event.cause
@@ -188,7 +190,7 @@ def _count(event: Event, position: Position, direction: str) -> None:
     value = event.value
     if event.end != "done" or value is None or not math.isfinite(value):
         return
-    feasible = all(constraint <= 0 for constraint in event.constraints.values())
+    feasible = _feasible(event)
     best = position.best_value
     if (
         best is None
@@ -196,6 +198,11 @@ def _count(event: Event, position: Position, direction: str) -> None:
         or (feasible == position.best_feasible and (value < best if direction == "minimize" else value > best))
     ):
         position.best_trial, position.best_value, position.best_feasible = event.trial, value, feasible
+
+
+def _feasible(event: Event) -> bool:
+    """Whether the trial broke no constraint; one that died did."""
+    return all(value <= 0 for value in event.constraints.values())
 
 
 def _summary(position: Position, time_ms: int) -> list[Point]:

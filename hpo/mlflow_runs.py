@@ -211,7 +211,7 @@ def _experiment(client: _Counted, study: Study, home: Home) -> str:
 def _study_tags(study: Study, home: Home, position: Position) -> dict[str, str]:
     """What the study's run says about it; written again when a search goes on, as its budget may differ by then."""
     values = study.model_dump(mode="json")
-    shown = ("model", "data", "space", "objective", "sampler", "pruner", "budget", "seed")
+    shown = ("model", "data", "space", "objective", "constraints", "sampler", "pruner", "budget", "seed")
     tags = {key: plain(values[key]) for key in shown if values[key] is not None}
     tags |= {"hpo.home": position.identity, "hpo.path": plain(str(home.path))}
     tags |= {f"version.{name}": version for name, version in versions().items()}

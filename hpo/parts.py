@@ -75,21 +75,33 @@ def objective_of(study: Study) -> Objective:
 def _check_objective(objective: Objective) -> None:
     """Raise RequestError where a metric of a model family is called or directed otherwise than it says itself."""
     metric = plugins.load("metrics", objective.metric)
-    if metric.name != objective.name:
-        raise RequestError(f"objective: a metric has the name that it is imported by; {objective.metric} calls itself "
-                           f"{metric.name!r}. Give both one name.")  # fmt: skip
+    _check_name("objective", metric, objective.metric)
     if metric.direction != objective.direction:
         raise RequestError(f"objective: {objective.metric} is a metric to {metric.direction}; {objective.direction!r} "
                            f"came. Write `objective: {objective.metric}`.")  # fmt: skip
 
 
-def _check_constraints(study: Study) -> None:
-    """Raise RequestError where a constraint's metric cannot be measured, or has no floor to take a share of."""
-    for constraint in study.constraints:
-        metric = plugins.load("metrics", constraint.metric)
+def _check_name(key: str, metric: type[Metric], path: str) -> None:
+    if metric.name != path.rpartition(".")[2]:
+        raise RequestError(f"{key}: a metric has the name that it is imported by; {path} calls itself "
+                           f"{metric.name!r}. Give both one name.")  # fmt: skip
+
+
+def _check_others(study: Study) -> None:
+    """Raise RequestError where what is measured beside the objective cannot be, or has no floor to take a share of."""
+    paths: dict[str, str] = {str(objective_of(study).name): objective_of(study).metric}
+    asked = [("constraints", bound.metric) for bound in study.constraints] + [("metrics", m) for m in study.metrics]
+    for key, path in asked:
+        metric = plugins.load("metrics", path)
+        _check_name(key, metric, path)
+        if paths.setdefault(metric.name, path) != path:
+            raise RequestError(f"{key}: metrics of one study have different names; {path} and {paths[metric.name]} are "
+                               f"both {metric.name!r}. Rename yours.")  # fmt: skip
         if (problem := _metric_refusal(study, metric)) is not None:
-            raise RequestError(f"constraints: {problem}")
+            raise RequestError(f"{key}: {problem}")
+    for constraint in study.constraints:
         if constraint.of_floor:
+            metric = plugins.load("metrics", constraint.metric)
             from trainables.metrics._metric import measures_samples
 
             if not measures_samples(metric):
@@ -97,6 +109,18 @@ def _check_constraints(study: Study) -> None:
                     f"constraints: a share of the floor needs a metric of samples, and {constraint.name!r} is one of "
                     "the model itself. Write a number as its bound."
                 )
+
+
+def check_measurable(trainer: Trainer) -> None:
+    """Raise ValueError where a metric of the training cannot measure this very model, such as one without classes."""
+    from trainables.metrics._metric import model_refusal
+    from trainables.training.alone import Training
+
+    if not isinstance(trainer, Training):
+        return
+    for metric in trainer.metrics:
+        if (problem := model_refusal(metric, trainer.model)) is not None:
+            raise ValueError(problem)
 
 
 def trainer_of(
@@ -157,7 +181,9 @@ def metric_names(study: Study) -> list[str]:
 
 
 def _metrics(study: Study) -> list[Metric]:
-    asked = dict.fromkeys([objective_of(study).metric, *(constraint.metric for constraint in study.constraints)])
+    asked = dict.fromkeys(
+        [objective_of(study).metric, *(constraint.metric for constraint in study.constraints), *study.metrics]
+    )
     wanted = [plugins.load("metrics", name)() for name in asked]
     names = {metric.name for metric in wanted}
     cheap = [plugins.load("metrics", name) for name in plugins.names("metrics")]
@@ -196,6 +222,9 @@ def check(study: Study) -> Objective:
             if constraint.of_floor:
                 raise RequestError(f"constraints: a training function of your own has no floor to take a share of; "
                                    f"{constraint.key!r} came. Write a number as its bound.")  # fmt: skip
+        if study.metrics:
+            raise RequestError(f"metrics: a training function of your own yields what it measures; {study.metrics!r} "
+                               "came. Leave `metrics` out.")  # fmt: skip
         if study.precision != "float32":
             raise RequestError(f"precision: a training function of your own decides in what it computes; "
                                f"{study.precision!r} came. Leave `precision` out.")  # fmt: skip
@@ -204,11 +233,11 @@ def check(study: Study) -> Objective:
     data_of(study)
     if (problem := _metric_refusal(study, plugins.load("metrics", objective.metric))) is not None:
         raise RequestError(f"objective: {problem}")
-    _check_constraints(study)
+    _check_others(study)
     generator = random.Random(study.seed)
     for params in [space.default(), *(space.random(generator) for _ in range(CHECKED_DRAWS))]:
         try:
-            trainer_of(study, params, seed=0)
+            check_measurable(trainer_of(study, params, seed=0))
         except ValueError as error:
             raise RequestError(f"space {space.name!r} does not fit model {study.model!r}: {error}") from None
     return objective

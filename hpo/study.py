@@ -175,8 +175,9 @@ class Constraint(_Frozen):
 class Study(_Frozen):
     """A request: model family, data set, search space, objective, and what may be spent on it.
 
-    fuse: how many trials of equal structure a worker trains as one stack of tensors; auto measures which width is
-    fastest. precision: tf32 and bf16 trade digits for speed where the device can.
+    metrics: what is measured of finished trials besides, and decides nothing. fuse: how many trials of equal structure
+    a worker trains as one stack of tensors; auto measures which width is fastest. precision: tf32 and bf16 trade digits
+    for speed where the device can.
 
     Load one with `Study.load`, or make it from Python with the same keys. Raises RequestError for what cannot be.
     """
@@ -187,6 +188,7 @@ class Study(_Frozen):
     space: str | dict[str, Any]
     objective: str | Objective | list[str]
     constraints: list[Constraint] = []
+    metrics: list[str] = []
     budget: Budget
     sampler: Method = Method(name="tpe")
     pruner: Method = Method(name="asha", options={"eta": 3, "grace": 3})

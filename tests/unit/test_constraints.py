@@ -135,7 +135,7 @@ def test_a_sampler_learns_to_keep_a_constraint(sampler: str, tmp_path: Path) -> 
 
     To which side of the border is another matter: Gaussian processes come to it from below.
     """
-    trials = {"tpe": 40, "nsgaii": 150, "gp": 20}[sampler]
+    trials = {"tpe": 40, "nsgaii": 150, "gp": 12}[sampler]
     last = slice(-trials // 4, None)
     # Next to no mutation: on a line there is one parameter, and a mutation draws it anew.
     options: Any = {"name": "nsgaii", "population_size": 15, "mutation_prob": 0.05} if sampler == "nsgaii" else sampler
@@ -247,3 +247,67 @@ def test_a_resumed_study_keeps_its_constraints(tmp_path: Path) -> None:
     changed = toy_study(trials=1, pruner="none")
     with pytest.raises(RequestError, match="constraints differ"):
         changed.check_continues(home.study)
+
+
+def own(home: Home, function: str, **constraint: Any) -> analysis.Summary:
+    """A search over a function of the user's own with one constraint."""
+    request = Study(
+        name="own",
+        model=f"own_trainings.{function}",
+        space=SPACE.to_mapping(),
+        objective={"metric": "loss", "direction": "minimize"},
+        budget={"trials": 2, "epochs": 9},
+        pruner="none",
+        constraints=[constraint],
+    )
+    server = serve(request, home)
+    finish(server)
+    server.close()
+    return summary(home)
+
+
+def test_a_function_that_ends_early_is_judged_by_what_it_yielded_last(tmp_path: Path) -> None:
+    found = own(Home(tmp_path), "returns_early", metric="loss", at_most=-1.0)
+    assert found.counts["done"] == 2
+    assert not any(trial.feasible for trial in found.trials)
+
+
+def test_a_function_that_does_not_yield_what_bounds_it_is_lost_at_its_first_yield(tmp_path: Path) -> None:
+    found = own(Home(tmp_path), "curve", metric="room", at_least=0.5)
+    assert found.counts["lost"] == 10
+    assert found.trials[0].steps <= 1
+    assert "Correct `constraints` in the study" in found.trials[0].cause
+
+
+def test_a_share_of_a_floor_that_is_not_above_zero_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    """An unbiased distance of real rows lies about 0: twice that would be no bound."""
+    request = Study(
+        name="floor",
+        model="vae",
+        data="digits",
+        space={"base": "vae", "latent": 2, "width": 64, "depth": 1},
+        objective="nll",
+        budget={"trials": 1, "epochs": 1},
+        constraints=[{"metric": "kid", "at_most": "2 floor"}],
+    )
+    server = serve(request, Home(tmp_path / "home"))
+    finish(server)
+    server.close()
+    first = summary(Home(tmp_path / "home")).trials[0]
+    assert (first.end, first.steps) == ("lost", 0)
+    assert "a share of a floor needs one above 0" in first.cause
+
+
+def test_a_metric_that_cannot_measure_some_models_of_a_space_is_refused_with_the_space() -> None:
+    request = Study(
+        name="classes",
+        model="gan",
+        data="digits",
+        space="gan",
+        objective="fd_self",
+        budget={"trials": 1, "epochs": 1},
+        constraints=[{"metric": "tstr", "at_least": 0.5}],
+    )
+    with pytest.raises(RequestError, match="conditional"):
+        parts.check(request)
+    parts.check(request.model_copy(update={"space": {"base": "gan", "conditional": True}}))

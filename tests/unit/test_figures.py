@@ -27,6 +27,7 @@ def trials(*rows: tuple[str, float], cause: str = "loss is nan", **params: list[
             "end": [end for end, _ in rows],
             "value": [value for _, value in rows],
             "cause": [cause if end in ("died", "lost") else "" for end, _ in rows],
+            "feasible": [end != "died" for end, _ in rows],
         }
     )
     return frame.assign(**{f"params.{name}": pd.Series(values, dtype=object) for name, values in params.items()})

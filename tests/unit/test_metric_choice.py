@@ -15,8 +15,8 @@ def study(name: str, **changed: object) -> Study:
 @pytest.mark.parametrize(
     ("name", "metrics"),
     [
-        ("digits-vae", {"nll", "elbo"}),
-        ("digits-gan", {"fd_self"}),
+        ("digits-vae", {"nll", "elbo", "active_units"}),
+        ("digits-gan", {"fd_self", "coverage", "authenticity"}),
         ("ring-gan", {"reverse_kl", "modes", "high_quality"}),
     ],
 )

@@ -30,7 +30,7 @@ def test_a_trial_gets_its_parameters_metrics_and_end() -> None:
         12500,
     )
     assert batch.params == {"lr": "0.001", "optimizer": "adam"}
-    assert batch.tags == {"seed": "7", "group": "g1", "attempts": "1", "end": "done"}
+    assert batch.tags == {"seed": "7", "group": "g1", "attempts": "1", "end": "done", "feasible": "true"}
     values = {key: (point.value, point.time_ms) for key, point in batch.points.items()}
     assert values == {
         ("lr", 1): (2e-3, 11000),

@@ -211,9 +211,9 @@ def test_blocks_stay_small_where_rows_are_many(monkeypatch: pytest.MonkeyPatch) 
     seen: list[int] = []
     plain = torch.cdist
 
-    def watched(left: Tensor, right: Tensor) -> Tensor:
+    def watched(left: Tensor, right: Tensor, **how: str) -> Tensor:
         seen.append(len(left) * len(right))
-        return plain(left, right)
+        return plain(left, right, **how)
 
     monkeypatch.setattr(torch, "cdist", watched)
     rows = normal(3000)
@@ -298,7 +298,8 @@ def test_points_are_measured_by_their_own_numbers(name: str) -> None:
 def test_it_states_how_many_samples_it_takes(data: Data, name: str) -> None:
     metric = metric_of(name)
     metric.prepare(data)
-    found = metric.measure(Replay(data.test), data.validation, torch.Generator().manual_seed(0))
+    many = Split(x=data.test.x.repeat(9, 1, 1, 1))
+    found = metric.measure(Replay(many), data.validation, torch.Generator().manual_seed(0))
     assert found.sample_size == {"fd_self": 4000, "kid": 2000, "mmd": 2000, "sliced_wasserstein": 2000}.get(
         name, 300 if name in ("density", "coverage") else 1000
     )

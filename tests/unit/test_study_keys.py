@@ -156,6 +156,7 @@ PROBES: dict[str, tuple[dict[str, Any], dict[str, Any], Probe]] = {
     "space": (FAMILY, {"space": {"base": "vae", "lr": 0.001}}, lambda s, _: parts.space_of(s).to_mapping()),
     "objective": (FAMILY, {"objective": "elbo"}, lambda s, _: parts.objective_of(s)),
     "constraints": (BASE, {"constraints": [{"metric": "loss", "at_most": 0.3}]}, feasible),
+    "metrics": (FAMILY, {"metrics": ["fd_self"]}, lambda s, _: parts.metric_names(s)),
     "budget.trials": (BASE, {"budget": {"trials": 5, "epochs": 9}}, left),
     "budget.epochs": (FAMILY, {"budget": {"trials": 4, "epochs": 8}}, lambda s, _: _trainer(s).epochs),
     "budget.hours": (BASE, {"budget": {"trials": 4, "epochs": 9, "hours": 1e-6}}, left),

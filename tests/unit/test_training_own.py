@@ -57,9 +57,10 @@ def test_a_function_that_would_go_on_is_stopped_at_the_budget() -> None:
 def test_returning_early_ends_it() -> None:
     training = OwnTraining(short, {}, seed=0, epochs=5)
     training.advance()
-    training.advance()
+    last = training.advance()
     progress = training.advance()
-    assert (progress.step, progress.ended, dict(progress.metrics), progress.cause) == (2, True, {}, None)
+    # What it yielded last is what it ends with.
+    assert (progress.step, progress.ended, dict(progress.metrics), progress.cause) == (2, True, last.metrics, None)
 
 
 def test_a_metric_that_is_not_finite_is_death() -> None:

@@ -127,7 +127,19 @@ class Extractor:
 
 
 def train_extractor(data: Data) -> Extractor:
-    """The extractor of these images; the same on every device, since it is trained on the CPU."""
+    """The extractor of these images, trained on the CPU by one thread whatever the device is.
+
+    It is the same in every process of a machine; on another, rounding may move its features, so compare values of one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _trained(data)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _trained(data: Data) -> Extractor:
     x = data.train.x.cpu()
     labels = None if data.train.labels is None else data.train.labels.cpu()
     low, high = data.value_range

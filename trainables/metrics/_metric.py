@@ -90,6 +90,19 @@ def refusal(metric: Metric | type[Metric], model: type[Family], data: Data) -> s
     return metric.refusal(model, data) if isinstance(metric, Choosy) else None
 
 
+@runtime_checkable
+class ChoosyOfModels(Protocol):
+    """A metric that cannot measure every model of a family that it can measure."""
+
+    def model_refusal(self, model: Generative) -> str | None:
+        """In words why it cannot measure this very model; None if it can."""
+
+
+def model_refusal(metric: Metric, model: Generative) -> str | None:
+    """Why the metric cannot measure this very model; None if it can, or does not say."""
+    return metric.model_refusal(model) if isinstance(metric, ChoosyOfModels) else None
+
+
 def mean_over_rows(values_B: Tensor) -> Measurement:
     """The mean of one value a row, with its standard error."""
     rows = values_B.numel()

@@ -17,7 +17,12 @@ CHUNK_ROWS = 250
 
 
 def draw(model: Generative, generator: torch.Generator, *, rows: int) -> Split:
-    """So many samples, and their classes where the model is told them. All noise is drawn first, in one piece."""
+    """So many samples, and their classes where the model is told them. All noise is drawn first, in one piece.
+
+    Of a `Replay` there are no more than it has rows: repeated ones would count as samples that came out alike.
+    """
+    if isinstance(model, Replay):
+        rows = min(rows, len(model))
     with torch.inference_mode():
         noise = model.draw_samples(generator, rows=rows)
         parts = {name: torch.split(tensor, CHUNK_ROWS) for name, tensor in noise.items()}
@@ -31,6 +36,9 @@ class Replay:
 
     def __init__(self, split: Split) -> None:
         self._split = split
+
+    def __len__(self) -> int:
+        return len(self._split)
 
     def draw_samples(self, generator: torch.Generator, *, rows: int) -> dict[str, Tensor]:
         """Which rows, and their labels."""

@@ -1,8 +1,8 @@
 """What a metric of samples says of rows in their place: the two values that every other one is read beside.
 
-The floor is that of real rows which no model saw, the test rows: a finite sample is never at distance 0. The other is
-that of the training rows, which wins every measure of fidelity, so whoever comes near it may have copied them. Floor:
-torch, models and data.
+The floor is that of real rows which no model saw, the test rows: a finite sample is never at distance 0, and fewer rows
+are farther away. The other is that of the training rows, which wins every measure of fidelity, so whoever comes near it
+may have copied them. Floor: torch, models and data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FOUND: dict[tuple[type[Metric], str, torch.device], dict[str, float]] = {}
 def yardsticks(metric: Metric, data: Data, generator: Callable[[], torch.Generator]) -> dict[str, float]:
     """`name.floor` and `name.copy_of_train` on the validation rows, under the noise of trials; the metric is prepared.
 
-    Empty for a metric that needs more than samples. Values that are not finite are left out.
+    Empty for a metric that needs more than samples, or fails on these. Values that are not finite are left out.
     """
     key = (type(metric), data.sha256, data.train.x.device)
     if key not in _FOUND:
@@ -36,6 +36,6 @@ def _measured(metric: Metric, data: Data, generator: Callable[[], torch.Generato
     rows = {FLOOR: data.test, COPY: data.train}
     try:
         found = {kind: metric.measure(Replay(split), data.validation, generator()) for kind, split in rows.items()}
-    except ValueError:  # it needs a model of some kind
+    except Exception:  # a finished trial is worth more than what it is read beside
         return {}
     return {f"{metric.name}.{kind}": value.value for kind, value in found.items() if math.isfinite(value.value)}

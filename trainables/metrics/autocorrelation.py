@@ -43,12 +43,12 @@ class Metric:
             samples_NTF = as_series(draw(model, generator, rows=SAMPLES).x, metric=self.name)
             without = [
                 _difference(torch.cat([samples_NTF[:begin], samples_NTF[end:]]), rows_FL)
-                for begin, end in cuts(SAMPLES)
+                for begin, end in cuts(len(samples_NTF))
             ]
             return Measurement(
                 value=_difference(samples_NTF, rows_FL),
                 standard_error=jackknife_error(without),
-                sample_size=SAMPLES,
+                sample_size=len(samples_NTF),
             )
 
 

@@ -39,6 +39,12 @@ class Metric(Comparison):
 
 
 def median_square(rows_NF: Tensor) -> float:
-    """The median squared distance of two of these rows."""
+    """The median squared distance of two of these rows; raises `ValueError` where it is 0."""
     chosen = torch.linspace(0, len(rows_NF) - 1, min(len(rows_NF), MEDIAN_ROWS)).long()
-    return float(torch.pdist(rows_NF[chosen]).median().square())
+    found = float(torch.pdist(rows_NF[chosen]).median().square())
+    if found == 0.0:
+        raise ValueError(
+            "a kernel is as wide as the median distance of two rows, and half of all training rows are equal: choose "
+            "another metric than mmd"
+        )
+    return found

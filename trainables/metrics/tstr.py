@@ -18,7 +18,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from torch import Tensor
 
 from ..data._data import Data, Split
-from ..models._family import Family, Generative
+from ..models._family import Conditional, Family, Generative
 from ._metric import Direction, Measurement, mean_over_rows
 from ._samples import draw
 
@@ -43,6 +43,10 @@ class Metric:
             return _no_labels(f"rows of {data.name!r}")
         # Whether one model of such a family is told them is known when it is built.
         return None if "conditional" in model.structural else _not_conditional(model)
+
+    def model_refusal(self, model: Generative) -> str | None:
+        """A model of such a family that is not told the classes is refused."""
+        return _not_conditional(type(model)) if isinstance(model, Conditional) and not model.conditional else None
 
     def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
         """The share of rows that are classified right; NaN where a sample is not finite."""

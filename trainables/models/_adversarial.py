@@ -313,5 +313,5 @@ def _spread(rows: Tensor, weight_B: Tensor | None) -> Tensor:
     rows_BD = rows.flatten(1)
     if weight_B is None:
         weight_B = torch.full((len(rows_BD),), 1.0 / len(rows_BD), dtype=rows_BD.dtype)
-    variance_D = over_rows(weight_B, rows_BD.square()) - over_rows(weight_B, rows_BD).square()
-    return variance_D.mean().clamp(min=0.0).sqrt()
+    centered_BD = rows_BD.to(weight_B.dtype) - over_rows(weight_B, rows_BD)
+    return over_rows(weight_B, centered_BD.square()).mean().sqrt()

@@ -184,7 +184,8 @@ class Model(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         scaled = self._distribution.scaled(x.to(self.dtype))
         encoded = self.vae["encoder"](scaled.flatten(1) if self.flattens else scaled, uniforms, rate)
-        mean_BL, log_variance_BL = encoded.chunk(2, 1)
+        # In the weights' type also where autocast runs the layers in half precision, which has no small KL.
+        mean_BL, log_variance_BL = encoded.to(self.dtype).chunk(2, 1)
         return mean_BL, log_variance_BL.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 
     def _decoded(self, z_BL: Tensor, uniforms: tuple[Tensor, ...] = (), rate: float | Tensor = 0.0) -> Tensor:

@@ -68,7 +68,8 @@ class Training:
         self.model = model_class.build(read, data=data, generator=stream(seed, "init"))
         self.module = as_module(self.model).to(self.device)
         self.transfer = transfer.begin(self.module, model_class.players, read)
-        self.knobs = self._first_knobs = model_class.knobs(read)
+        self.knobs = model_class.knobs(read)
+        self._first_knobs, self._moved_knobs = self.knobs, set[str]()
         self.batch_size = read.integer("batch_size")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, and it is {self.batch_size}: correct it in the space")
@@ -97,6 +98,11 @@ class Training:
             "epochs": epochs,
             **({} if self.transfer is None else {"transfer": self.transfer.sha256}),
         }
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics that it was built with."""
+        return list(self._metrics.values())
 
     @property
     def step(self) -> int:
@@ -154,7 +160,8 @@ class Training:
             if player.plateau is not None and "loss" in own:
                 player.plateau.see(self.model.monitored(player.name, own, self.knobs))
         self.knobs = adapted(self.model, self.knobs, metrics, rows=len(self.data.train))
-        metrics.update({name: value for name, value in self.knobs.items() if value != self._first_knobs[name]})
+        self._moved_knobs |= {name for name, value in self.knobs.items() if value != self._first_knobs[name]}
+        metrics.update({name: self.knobs[name] for name in sorted(self._moved_knobs)})
         metrics.update({name: found.value for name, found in self.measure(names).items()})
         if death := self._sensors.not_finite(metrics):
             return self._dead(death, metrics)
@@ -162,8 +169,9 @@ class Training:
 
     def measure(self, names: Collection[str], *, split: str = "validation") -> dict[str, Measurement]:
         """The named metrics on one split, under the noise that every trial is measured with."""
-        self._prepare(names)
         rows = self.data.split(split)
+        with products(self.device, "float32"):
+            self._prepare(names)
         with self._averaged():
             return {
                 name: self._metrics[name].measure(self.model, rows, measurement_stream(device=self.device))
@@ -175,8 +183,8 @@ class Training:
 
         The same for all trainings on these data; those of the model and not of its samples have none.
         """
-        self._prepare(names)
         with torch.inference_mode(), products(self.device, "float32"):
+            self._prepare(names)
             noise = functools.partial(measurement_stream, device=self.device)
             found = [yardsticks(self._metrics[name], self.data, noise) for name in names]
         return {name: value for of_metric in found for name, value in of_metric.items()}

@@ -25,7 +25,7 @@ class Progress:
 
     `step` is the number of epochs finished, `metrics` holds finite numbers only, `cause` says in words why this
     training is dead (None: it lives). `ended` is True where a training came to its end before the budget did: then
-    nothing was trained in this call, and `step` is that of the call before.
+    nothing was trained in this call, and `step` and `metrics` are those of the call before.
     """
 
     step: int

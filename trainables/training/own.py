@@ -37,6 +37,7 @@ class OwnTraining:
         self._function, self._seed, self._epochs, self._step = function, seed, epochs, 0
         self._params = Params(params)
         self._yields: Iterator[Metrics] | None = None
+        self._last: dict[str, float] = {}
         self._identity: dict[str, Json] = {
             "function": self._name,
             "params": dict(params),
@@ -67,8 +68,8 @@ class OwnTraining:
                 raise ValueError(
                     f"{self._name} must yield metrics at least once, and it returned without: yield once an epoch"
                 )
-            return Progress(step=self._step, metrics={}, ended=True)
-        metrics = self._numbers(yielded)
+            return Progress(step=self._step, metrics=self._last, ended=True)
+        metrics = self._last = self._numbers(yielded)
         if self._step == 0:
             self._params.check_all_read()
         self._step += 1
@@ -95,11 +96,12 @@ class OwnTraining:
         step = checkpoint.whole(state, "step")
         self._yields, self._step = None, 0
         for done in range(step):
-            if self._next() is None:
+            if (yielded := self._next()) is None:
                 raise ValueError(
                     f"{self._name} must yield as often as it did before, and it ended after {done} of {step} yields: "
                     "let it depend on its parameters and its seed only"
                 )
+            self._last = self._numbers(yielded)
         self._step = step
 
     def close(self) -> None:

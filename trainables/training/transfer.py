@@ -8,17 +8,20 @@ were loaded, without the ramp that lets initial weights be forgotten. Frozen fir
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from .checkpoint import read_tensors
-from .params import Params
+from .params import ParameterValue, Params
 
 WEIGHTS = "weights.safetensors"
 # The value of `transfer` that means from scratch, so that a search can compare.
 SCRATCH = "none"
+# The parameters, of which a player may have `freeze` and `fine_tune` for itself.
+NAMES = ("transfer", "freeze", "fine_tune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,19 @@ def begin(module: nn.Module, players: tuple[str, ...], params: Params) -> Transf
     return Transfer(
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(), fresh=tuple(sorted(own.keys() - fitting.keys()))
     )
+
+
+def from_scratch(params: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
+    """The parameters without a transfer: those of a model of the same shapes that is given its weights otherwise."""
+    return {name: value for name, value in params.items() if name.rpartition(".")[2] not in NAMES}
+
+
+def found_from_here(params: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
+    """The parameters with the whole path of the source, where it is found from the current folder."""
+    source = params.get("transfer", SCRATCH)
+    if isinstance(source, str) and (Path(source) / WEIGHTS).is_file():
+        return {**params, "transfer": str(Path(source).resolve())}
+    return dict(params)
 
 
 def fine_tune(params: Params) -> float:
