@@ -1,6 +1,5 @@
 """Augmentation in training: on reals and fakes alike, through both losses, and alone as in company."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,14 +36,6 @@ STRENGTHS["conv"] = STRENGTHS["mlp"]
 # 32 rows an epoch: the probability moves by 0.08.
 ADAPTIVE: Config = {"augment_target": 0.6, "augment_speed": 0.4}
 every_family = pytest.mark.parametrize("family", FAMILIES)
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def make(family: str, config: Config, *, seed: int, epochs: int = EPOCHS) -> Training:

@@ -1,6 +1,5 @@
 """A member goes on from its checkpoint in another slot, at another width, and alone, as if never interrupted."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,8 @@ from trainables.training import company
 from trainables.training.alone import Training
 from trainables.training.checkpoint import read_checkpoint
 from trainables.training.loop import Progress
+
+pytestmark = pytest.mark.usefixtures("float64")
 
 TOLERANCE = 1e-10
 EPOCHS = 8
@@ -36,14 +37,6 @@ def updates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """A stack moves its members row by row, or all at once as on a GPU."""
     if request.param == "at once":
         monkeypatch.setattr(company, "Stack", AtOnce)
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def make(family: str, optimizer: str) -> Training:

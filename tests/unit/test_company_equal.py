@@ -4,28 +4,21 @@ Float64, 50 steps at least, 1e-10 relative on weights, averages and logs: for ea
 in stacks whose members differ in them. Measured are at most some 1e-13.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 
 import pytest
-import torch
 from plain import Config, Plain
 from techniques import OF_TRAINER, TECHNIQUES, Technique, excluded
 from together import EPOCHS, AtOnce, apart, company_of, differs, go_on, logs_apart, reference, training, weights
 
 from trainables.training import company
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 TOLERANCE = 1e-10
 # What a technique must change for a test to show anything; it changes far more.
 ACTED = 1e-5
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def check(family: str, members: Mapping[str, tuple[Config, int]]) -> dict[str, Plain]:

@@ -5,10 +5,9 @@ Float64, 50 steps, 1e-10 relative on weights, averages and logs, as in `test_com
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-import torch
 from plain import Config, Plain
 from plain_rgan import PlainRecurrent
 from together import AtOnce, apart, company_of, differs, go_on, logs_apart, weights
@@ -19,19 +18,13 @@ from trainables.models.rgan import Model
 from trainables.training import company
 from trainables.training.alone import Training
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 # 50 steps on 32 rows in batches of 16.
 ROWS, EPOCHS, TOLERANCE = 32, 25, 1e-10
 # What a technique must change for a test to show anything; it changes far more.
 ACTED = 1e-5
 BASE: Config = {"optimizer": "adam", "lr": 0.02, "beta1": 0.5, "batch_size": 16, "latent": 2, "width": 6}
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def few(data: Data, *, steps: slice) -> Data:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
@@ -16,6 +15,8 @@ from trainables.models._family import Family
 from trainables.training import company
 from trainables.training.alone import Training
 from trainables.training.loop import Progress, Trainer
+
+pytestmark = pytest.mark.usefixtures("float64")
 
 TOLERANCE = 1e-10
 EPOCHS = 8
@@ -55,14 +56,6 @@ def updates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """A stack moves its members row by row, or all at once as on a GPU."""
     if request.param == "at once":
         monkeypatch.setattr(company, "Stack", AtOnce)
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def member(family: str, place: int, *, seed: int | None = None, **more: object) -> Training:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from trainables.models._family import Losses, Noise
 from trainables.training import company
 from trainables.training.alone import Training
 from trainables.training.params import Params
+
+pytestmark = pytest.mark.usefixtures("float64")
 
 EPOCHS = 5
 
@@ -117,14 +119,6 @@ def labeled() -> Data:
 def updates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "at once":
         monkeypatch.setattr(company, "Stack", AtOnce)
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def make(seed: int, **config: float | str | bool) -> Training:

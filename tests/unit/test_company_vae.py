@@ -1,12 +1,13 @@
 """Alone equals in company for each architecture and likelihood of the VAE, in stacks whose members differ.
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 Float64, 24 steps of the longest member, 1e-10 relative on weights and logs. Alone is itself held against plain torch:
 the perceptrons in `test_company_equal.py`, layers and likelihoods in `test_vae_architectures.py` and
 `test_likelihoods.py`.
 """
 
 import dataclasses
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -42,14 +43,6 @@ MEMBERS: list[Config] = [
     {"kl_warmup": 0.9, "beta": 0.5, "optimizer": "rmsprop", "clip": 1.0, "schedule": "cosine", "schedule_floor": 0.0},
     {"free_bits": 0.5, "kl_warmup": 0.2, "optimizer": "adamw", "weight_decay": 0.1, "dropout": 0.1, "batch_size": 11},
 ]
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def training(case: str, member: int) -> Training:
