@@ -176,24 +176,36 @@ def _roles(target: str) -> tuple[str, dict[Kind, Any]]:
 
 
 def _from_file(path: Path) -> ModuleType:
+    """The module in a file: under its dotted name where it lies in a package, so that it may import relatively."""
     if not path.is_file():
         raise RequestError(f"check: a file is a path to it; there is none at {path}. Check the spelling.")
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # what lies beside the file may be imported by it
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    path = path.resolve()
+    above, names = path.parent, [path.stem]
+    while (above / "__init__.py").is_file():
+        names.insert(0, above.name)
+        above = above.parent
+    if str(above) not in sys.path:
+        sys.path.append(str(above))  # what lies beside the file may be imported by it
+    try:
+        if len(names) > 1:
+            return importlib.import_module(".".join(names))
+        return _alone(path)
+    except Exception as error:  # whatever a user's module does when it is imported
+        raise RequestError(_does_not_import(str(path), error)) from None
+
+
+def _alone(path: Path) -> ModuleType:
+    """A file by itself, under a name of its own: that of the file may be one of a library."""
+    name = f"hpo_checked_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = sys.modules.get(path.stem)
-    sys.modules[path.stem] = module
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's module does when it is imported
-        sys.modules.pop(path.stem)
-        if before is not None:
-            sys.modules[path.stem] = before
-        raise RequestError(_does_not_import(str(path), error)) from None
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 

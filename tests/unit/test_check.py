@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -378,3 +379,21 @@ def test_names_of_ours_and_dotted_ones_are_tried_too() -> None:
     by_name = [(subject, verdict.law) for subject, verdict in check("digits")]
     dotted = [(subject, verdict.law) for subject, verdict in check("trainables.data.digits.load")]
     assert by_name == dotted == [(subject, law) for subject, law in by_name if subject == "digits"]
+
+
+def test_a_file_of_a_package_may_import_relatively_and_one_by_itself_shadows_no_library(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    package = tmp_path / "own_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "_shared.py").write_text("from search_spaces import Float, Space\n", encoding="utf-8")
+    text = "from ._shared import Float, Space\n\nSPACE = Space('narrow', {'x': Float(0.0, 1.0, default=0.5)})\n"
+    (package / "narrow.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert run(monkeypatch, "check", str(package / "narrow.py")) == 0
+    alone = tmp_path / "colorsys.py"
+    alone.write_text(text.replace("._shared", "search_spaces").replace("narrow", "colorsys"), encoding="utf-8")
+    assert run(monkeypatch, "check", str(alone)) == 0
+    assert not hasattr(importlib.import_module("colorsys"), "SPACE")
+    assert "0 broken" in capsys.readouterr().out
