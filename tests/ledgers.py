@@ -9,7 +9,7 @@ from hpo.home import Home
 from hpo.ledger import CHECKPOINT, Ledger
 from hpo.line_file import LineFile, OpenFile
 from hpo.messages import Event, Params, Placement
-from hpo.study import Budget, Study
+from hpo.study import Budget, Constraint, Study
 from search_spaces import Choice, Float, Int, Space
 
 SPACE = Space(
@@ -22,6 +22,10 @@ SPACE = Space(
         "width": 64,
     },
 )
+
+
+# What a study may bound; `report` says by how much a trial misses it.
+BOUND = Constraint(metric="loss", at_most=0.6)
 
 
 def toy_study(*, trials: int = 6, epochs: int = 4, **options: Any) -> Study:
@@ -60,6 +64,7 @@ def report(placement: Placement, step: int, *, epochs: int, time: float | None =
         value=None if dead else value,
         end="died" if dead else "done" if step == epochs else None,
         cause="loss is nan" if dead else "",
+        constraints={BOUND.key: BOUND.missed(value, floor=None)} if step == epochs else {},
     )
 
 

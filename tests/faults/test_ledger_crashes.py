@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from ledgers import Worker, opened, toy_study
+from ledgers import BOUND, Worker, opened, toy_study
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import load_study
@@ -29,7 +29,7 @@ from hpo.samplers import trial_seed
 EPOCHS = 4
 EVERY = 2  # epochs from checkpoint to checkpoint
 TRIALS = 5
-STUDY = toy_study(trials=TRIALS, epochs=EPOCHS, seed=1)
+STUDY = toy_study(trials=TRIALS, epochs=EPOCHS, seed=1, constraints=[BOUND.model_dump()])
 DEATH = 13  # the exit status of a process that died where it was told
 
 Moment = Literal["before", "half", "after"]
@@ -135,7 +135,8 @@ def new_home(path: Path) -> Home:
 
 
 def outcome(home: Home) -> list[tuple[object, ...]]:
-    return [(row.number, row.params, row.seed, row.end, row.value, row.step) for row in read_trials(home, STUDY)]
+    rows = read_trials(home, STUDY)
+    return [(row.number, row.params, row.seed, row.end, row.value, row.step, row.constraints) for row in rows]
 
 
 def check(home: Home, *, slots: int) -> None:
@@ -158,6 +159,8 @@ def check(home: Home, *, slots: int) -> None:
         assert row.seed == trial_seed(STUDY.seed, row.number)
         assert [event.end for event in events if event.end is not None] == [row.end]
         assert events[-1].end == row.end
+        assert events[-1].constraints == row.constraints
+        assert BOUND.key in row.constraints
         assert sorted({event.step for event in events}) == list(range(1, row.step + 1))
         assert {event.step: event.value for event in events if event.value is not None} == row.values
     trained = Counter(Worker.diary(home))
