@@ -105,13 +105,15 @@ def summary_table(found: Summary) -> Group:
     table = Table(box=None, pad_edge=False)
     for column in ("trial", "end", "value", "epochs", "cause", "parameters"):
         justify: JustifyMethod = "left" if column in ("end", "cause", "parameters") else "right"
-        table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
+        # A column that may wrap is narrowed first; its text is then cut instead.
+        table.add_column(column, justify=justify, no_wrap=column not in ("cause", "parameters"))
     for trial in sorted(found.trials, key=_rank(found)):
         value = "" if trial.value is None else f"{trial.value:.5g}"
         params = "  ".join(f"{name}={_short(item)}" for name, item in trial.params.items())
         told = trial.end in ("died", "lost") or not trial.feasible
         cause = (trial.cause.strip().splitlines() or [""])[-1] if told else ""
-        table.add_row(str(trial.number), trial.end, value, str(trial.steps), Text(cause), Text(params))
+        texts = (Text(text, no_wrap=True, overflow="ellipsis") for text in (cause, params))
+        table.add_row(str(trial.number), trial.end, value, str(trial.steps), *texts)
     counts = ", ".join(f"{count} {end}" for end, count in found.counts.items() if count)
     lines = [f"{found.study}: {counts or 'no trial yet'} of {found.budget.trials} trials"]
     busy = "" if found.worker_busy is None else f", workers busy {found.worker_busy:.0%}{_slots(found)}"
