@@ -59,8 +59,9 @@ def the_noise_decides_the_value(subject: Measured) -> None:
             remedy="draw from the generator that is handed in, and keep nothing of an earlier measurement",
         )
     values = [subject.found(seed).value for seed in range(DRAWS)]
-    # A count may come out equal.
-    if len(set(values)) == 1 and not _whole(values) and subject.found(0).standard_error > 0.0:
+    # A count may come out equal, and so may a share, which is a count of the sample.
+    counts = [value * subject.found(0).sample_size for value in values]
+    if len(set(values)) == 1 and not _whole(counts) and subject.found(0).standard_error > 0.0:
         raise Broken(f"under {DRAWS} seeds it is {values[0]}", remedy="draw samples from the generator handed in")
 
 
@@ -200,7 +201,7 @@ def _spread(values: list[float]) -> float:
 
 
 def _whole(values: list[float]) -> bool:
-    return all(value.is_integer() for value in values)
+    return all(abs(value - round(value)) < 1e-9 for value in values)
 
 
 # What can only be found on a model; all else is on rows, where the metric takes any.
