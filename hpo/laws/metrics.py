@@ -201,7 +201,7 @@ def _spread(values: list[float]) -> float:
 
 
 def _whole(values: list[float]) -> bool:
-    return all(abs(value - round(value)) < 1e-9 for value in values)
+    return all(math.isfinite(value) and abs(value - round(value)) < 1e-9 for value in values)
 
 
 # What can only be found on a model; all else is on rows, where the metric takes any.
