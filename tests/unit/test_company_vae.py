@@ -1,7 +1,5 @@
 """Alone equals in company for each architecture and likelihood of the VAE, in stacks whose members differ.
 
-pytestmark = pytest.mark.usefixtures("float64")
-
 Float64, 24 steps of the longest member, 1e-10 relative on weights and logs. Alone is itself held against plain torch:
 the perceptrons in `test_company_equal.py`, layers and likelihoods in `test_vae_architectures.py` and
 `test_likelihoods.py`.
@@ -19,6 +17,8 @@ from trainables.data._data import Data, Split
 from trainables.models.vae import Model
 from trainables.training import company
 from trainables.training.alone import Training
+
+pytestmark = pytest.mark.usefixtures("float64")
 
 TOLERANCE = 1e-10
 ROWS, EPOCHS = 32, 6

@@ -204,6 +204,7 @@ class Training:
             "identity": self._identity,
             "step": self._step,
             "knobs": {**self.knobs},
+            "moved": dict.fromkeys(sorted(self._moved_knobs)),
             "sensors": {**self._sensors.state()},
             "plateaus": {player.name: {**player.plateau.state()} for player in self.players if player.plateau},
         }
@@ -225,8 +226,10 @@ class Training:
                 player.average.copy_(tensors[f"average/{player.name}"])
             if player.plateau is not None:
                 player.plateau.load_state(checkpoint.numbers(state, "plateaus", player.name))
-        knobs = checkpoint.numbers(state, "knobs")
-        self.knobs = {name: value for name, value in knobs.items() if value is not None}
+        if "knobs" in state:  # an earlier release had none that move
+            knobs = checkpoint.numbers(state, "knobs")
+            self.knobs = {name: value for name, value in knobs.items() if value is not None}
+            self._moved_knobs = set(checkpoint.numbers(state, "moved"))
         self._sensors.load_state(checkpoint.numbers(state, "sensors"))
         self._step = checkpoint.whole(state, "step")
 
