@@ -16,6 +16,7 @@ from trainables.data._data import Data, Split, content_hash
 from trainables.models._family import Losses, Noise
 from trainables.training import company
 from trainables.training.alone import Training
+from trainables.training.checkpoint import read_checkpoint, write_checkpoint
 from trainables.training.params import Params
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -190,3 +191,15 @@ def test_a_buffer_of_another_type_trains_alone() -> None:
     config = {"optimizer": "adam", "lr": 0.05, "batch_size": 16, "frozen": False}
     assert Training(Counting, labeled(), config, seed=0, epochs=1).structure is None
     assert make(0).structure is not None
+
+
+def test_a_checkpoint_of_an_earlier_release_has_no_knobs_and_goes_on(tmp_path: Path) -> None:
+    trained = make(0)
+    trained.advance()
+    trained.save(tmp_path)
+    tensors, state = read_checkpoint(tmp_path)
+    older = {name: value for name, value in state.items() if name not in ("version", "knobs", "moved")}
+    write_checkpoint(tmp_path, tensors=tensors, state=older)
+    again = make(0)
+    again.restore(tmp_path)
+    assert (again.step, again.knobs) == (1, make(0).knobs)
