@@ -75,7 +75,7 @@ def test_a_killed_worker_or_server_is_survived_by_the_search(tmp_path: Path, tit
 
 
 def test_ctrl_c_drains_and_sigterm_ends_and_the_printed_command_goes_on(tmp_path: Path) -> None:
-    epochs = 200  # long enough to be interrupted twice
+    epochs = 100  # long enough to be interrupted twice
     search = Search(tmp_path, STUDY | {"budget": {"trials": TRIALS, "epochs": epochs}})
     search.wait_for(search.events, what="first event")
     second = hpo("search", "study.yaml", "--home", "home", folder=tmp_path)
