@@ -73,6 +73,11 @@ class Event:
     cause: str = ""
     files: tuple[str, ...] = ()
 
+    @property
+    def feasible(self) -> bool:
+        """Whether the trial broke no constraint; one that died did."""
+        return all(value <= 0 for value in self.constraints.values())
+
     def to_json(self) -> dict[str, Any]:
         return {"kind": "event"} | asdict(self)
 

@@ -178,7 +178,7 @@ def _end(batch: Batch, event: Event, position: Position) -> None:
     batch.end = event.end
     batch.end_time_ms = milliseconds(event.time)
     batch.tags["end"] = str(event.end)
-    batch.tags["feasible"] = str(_feasible(event)).lower()
+    batch.tags["feasible"] = str(event.feasible).lower()
     batch.add("trial_seconds", round(trial.seconds, 3), event)
     if event.cause:
         batch.cause = event.cause
@@ -190,7 +190,7 @@ def _count(event: Event, position: Position, direction: str) -> None:
     value = event.value
     if event.end != "done" or value is None or not math.isfinite(value):
         return
-    feasible = _feasible(event)
+    feasible = event.feasible
     best = position.best_value
     if (
         best is None
@@ -198,11 +198,6 @@ def _count(event: Event, position: Position, direction: str) -> None:
         or (feasible == position.best_feasible and (value < best if direction == "minimize" else value > best))
     ):
         position.best_trial, position.best_value, position.best_feasible = event.trial, value, feasible
-
-
-def _feasible(event: Event) -> bool:
-    """Whether the trial broke no constraint; one that died did."""
-    return all(value <= 0 for value in event.constraints.values())
 
 
 def _summary(position: Position, time_ms: int) -> list[Point]:

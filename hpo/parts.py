@@ -10,7 +10,7 @@ import functools
 import gc
 import inspect
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo import plugins
@@ -111,7 +111,7 @@ def _check_others(study: Study) -> None:
                 )
 
 
-def check_measurable(trainer: Trainer) -> None:
+def _check_measurable(trainer: Trainer) -> None:
     """Raise ValueError where a metric of the training cannot measure this very model, such as one without classes."""
     from trainables.metrics._metric import model_refusal
     from trainables.training.alone import Training
@@ -180,23 +180,27 @@ def metric_names(study: Study) -> list[str]:
     return [metric.name for metric in _metrics(study)]
 
 
-def _metrics(study: Study) -> list[Metric]:
+def every_metric(study: Study) -> list[Metric]:
+    """Return the objective, the constraints' metrics, and all of ours that take the study's model and data."""
+    return _metrics(study, others=_metrics_of_ours())
+
+
+def _metrics(study: Study, *, others: Iterable[type[Metric]] | None = None) -> list[Metric]:
+    """Return what the study asks for, and of the others those that can; by default what each epoch can afford."""
+    if others is None:
+        others = (metric for metric in _metrics_of_ours() if metric.each_epoch)
     asked = dict.fromkeys(
         [objective_of(study).metric, *(constraint.metric for constraint in study.constraints), *study.metrics]
     )
     wanted = [plugins.load("metrics", name)() for name in asked]
     names = {metric.name for metric in wanted}
-    cheap = [plugins.load("metrics", name) for name in plugins.names("metrics")]
-    others = [metric() for metric in cheap if metric.each_epoch and metric.name not in names]
-    return [*wanted, *(metric for metric in others if _metric_refusal(study, metric) is None)]
+    return [*wanted, *(m() for m in others if m.name not in names and _metric_refusal(study, m) is None)]
 
 
-def every_metric(study: Study) -> list[Metric]:
-    """Return the objective, the constraints' metrics, and all of ours that take the study's model and data."""
-    wanted = _metrics(study)
-    names = {metric.name for metric in wanted}
-    ours = [plugins.load("metrics", name)() for name in plugins.names("metrics") if name not in names]
-    return [*wanted, *(metric for metric in ours if _metric_refusal(study, metric) is None)]
+@functools.cache
+def _metrics_of_ours() -> tuple[type[Metric], ...]:
+    """Every metric in our folder, found once a process: a worker asks for them at each trial."""
+    return tuple(plugins.load("metrics", name) for name in plugins.names("metrics"))
 
 
 def _metric_refusal(study: Study, metric: Metric | type[Metric]) -> str | None:
@@ -237,7 +241,7 @@ def check(study: Study) -> Objective:
     generator = random.Random(study.seed)
     for params in [space.default(), *(space.random(generator) for _ in range(CHECKED_DRAWS))]:
         try:
-            check_measurable(trainer_of(study, params, seed=0))
+            _check_measurable(trainer_of(study, params, seed=0))
         except ValueError as error:
             raise RequestError(f"space {space.name!r} does not fit model {study.model!r}: {error}") from None
     return objective

@@ -125,7 +125,7 @@ class Tally:
             account.values[event.step] = event.value
             self.seen.add(event.value)
         if event.end is not None:
-            account.feasible = all(value <= 0 for value in event.constraints.values())
+            account.feasible = event.feasible
             del self._open[account.number]
             self._end(account, event.end)
             self._lost_in_a_row = self._lost_in_a_row + 1 if event.end == "lost" else 0

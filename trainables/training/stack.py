@@ -300,6 +300,7 @@ class Stack:
                 labels_KB,
                 others={name: view for frozen in others for name, view in frozen.items()},
                 moves_K=inputs[f"moves.{stacked.name}"],
+                everyone=stacked.name in everyone,
                 precision=self._precision,
             )
             if self._at_once:

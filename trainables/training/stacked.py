@@ -87,14 +87,15 @@ class StackedPlayer:
         *,
         others: Mapping[str, Tensor],
         moves_K: Tensor,
+        everyone: bool,
         precision: str,
     ) -> None:
         """The gradient of this player's loss for every row, and the logs and buffers of those that move.
 
-        others: the parameters of the other players.
+        others: the parameters of the other players. everyone: whether all rows move.
         """
         states = self._states[: self._count]
-        before = states.clone()
+        before = states.clone() if self._kept and not everyone else None
         loss_K, logs = self.losses(
             self._leaves, {**others, **self._kept}, x, noise, knobs, weight_KB, labels_KB, precision=precision
         )
@@ -102,7 +103,7 @@ class StackedPlayer:
         found = gradients(loss_K.sum(), list(self._leaves.values()))
         with torch.no_grad():
             torch._foreach_copy_(self._gradients, found)
-            if self._kept:
+            if before is not None:
                 states.copy_(torch.where(moves_K[:, None], states, before))
             for name, value_K in logs.items():
                 sums_K = self._sums_of(name, value_K)[: self._count]
