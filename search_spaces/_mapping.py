@@ -167,8 +167,9 @@ def _like(value: ParameterValue, base: Parameter | None) -> ParameterValue:
     elif any(isinstance(item, bool | str) for item in values):
         return value
     elif any(isinstance(item, float) for item in values):
+        # Where whole numbers stand beside others, one stays whole: a float holds none beyond 2^53 exactly.
         if isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            return float(value) if all(isinstance(item, float) for item in values) else value
         expected, fits = "a number", isinstance(value, float)
     else:
         expected, fits = "a whole number", isinstance(value, int) and not isinstance(value, bool)

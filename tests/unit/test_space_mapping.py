@@ -116,6 +116,12 @@ def test_what_can_never_be_there_is_dropped_with_all_that_hangs_on_it() -> None:
     assert set(BASE.names()) - set(written("optimizer: [sgd]", base=BASE).names()) == {"alpha", "damped"}
 
 
+def test_a_whole_number_beside_others_stays_whole() -> None:
+    wide = Space("wide", {"seed": Choice((2**53 + 1, 0.0), default=0.0)})
+    given = written(f"seed: {{choice: [{2**53 + 1}, 0.0], default: {2**53 + 1}}}", base=wide).parameters["seed"]
+    assert repr(given) == repr(Choice((2**53 + 1, 0.0), default=2**53 + 1))
+
+
 def test_null_removes() -> None:
     assert set(BASE.names()) - set(written("{dropout: null, damped: null}", base=BASE).names()) == {"dropout", "damped"}
 
