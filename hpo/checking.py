@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from hpo.laws import trainings as training_laws
 from hpo.laws._law import Law, Verdict, judge, laws_of
 from hpo.laws._measured import Measured, first_measured, on_model, on_rows
 from hpo.laws._subject import Subject, subjects
-from hpo.laws.data import Loaded
+from hpo.laws.data import Loaded, example_of, loaded_by
 from hpo.laws.spaces import Named
 from hpo.plugins import Kind
 from search_spaces import Space
@@ -45,16 +46,17 @@ def check(target: str, *, space: str | None = None, data: str | None = None) -> 
     file's own by default, or the first of ours that is not refused. Raises RequestError where there is nothing to try.
     """
     name, roles = _roles(target)
-    own = roles.get("data")
-    candidates = _Candidates(data=data, load=own)
     if "spaces" in roles:
         yield from _tried(laws_of(space_laws), Named(name=name, space=roles["spaces"]))
-    if own is not None:
-        yield from _tried(laws_of(data_laws), Loaded(name=name, load=own))
-    if "models" in roles:
-        yield from _of_model(name, roles, candidates, space=space)
-    if "metrics" in roles:
-        yield from _of_metric(name, roles["metrics"], candidates)
+    with tempfile.TemporaryDirectory() as folder:
+        own = loaded_by(name, roles["data"], Path(folder)) if "data" in roles else None
+        candidates = _Candidates(data=data, load=None if own is None else own.again)
+        if own is not None:
+            yield from _tried(laws_of(data_laws), own)
+        if "models" in roles:
+            yield from _of_model(name, roles, candidates, space=space)
+        if "metrics" in roles:
+            yield from _of_metric(name, roles["metrics"], candidates)
 
 
 class _Candidates:
@@ -67,7 +69,8 @@ class _Candidates:
             self._loads = [load]
         else:
             others = [name for name in plugins.names("data") if name != FIRST_DATA]
-            self._loads = [plugins.load("data", name) for name in (FIRST_DATA, *others)]
+            every = [plugins.load("data", name) for name in (FIRST_DATA, *others)]
+            self._loads = [load for load in every if example_of(load) is None]
         self._loaded: dict[int, Data] = {}
 
     def __iter__(self) -> Iterator[Data]:

@@ -294,7 +294,7 @@ class Crew:
                 )
 
     def _keep(self, trial: int, trainer: Trainer) -> tuple[str, ...]:
-        """Leave the weights and a sample sheet of a finished trial in the home; return the sheet's path in it."""
+        """Leave the weights and samples of a finished trial in the home; return the paths of the samples in it."""
         if not generates(trainer):
             return ()
         weights, sheet = self._home.weights(trial), self._home.sheet(trial, trainer.step)
@@ -302,11 +302,11 @@ class Crew:
             for file in (weights, sheet):
                 file.parent.mkdir(parents=True, exist_ok=True)
             trainer.save_weights(weights)
-            trainer.sheet(sheet)
+            files = trainer.sheet(sheet)
         except OSError as error:  # the trial is done all the same
             self._fault = str(error)
             return ()
-        return (str(sheet.relative_to(self._home.path)),)
+        return tuple(str(file.relative_to(self._home.path)) for file in files)
 
     def _is_due(self, member: _Member) -> bool:
         """Whether so much was trained since the last checkpoint that losing it is too much."""

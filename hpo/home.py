@@ -49,7 +49,7 @@ class Home:
         return self.path / "weights" / f"trial-{trial:06d}.safetensors"
 
     def sheet(self, trial: int, step: int) -> Path:
-        """The sample sheet of one trial at one step."""
+        """The sample sheet of one trial at one step; sound and text lie beside it under the same name."""
         return self.samples / f"trial-{trial:06d}" / f"step-{step:06d}.png"
 
     def exists(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import json
 import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -154,23 +155,26 @@ def data_of(study: Study) -> Any:
     if study.data is None:
         raise RequestError("data: a model family needs a data set, and none was given. Add `data: digits`.")
     if isinstance(study.data, str):
-        return _load_data(study.data, ())
+        return _load_data(study.data, "{}")
     options = dict(study.data)
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise RequestError(f"data: a mapping needs a `name` and the options of that data set; {study.data!r} came.")
-    return _load_data(name, tuple(sorted(options.items())))
+    return _load_data(name, json.dumps(options, sort_keys=True))
 
 
 @functools.cache
-def _load_data(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
-    load = plugins.load("data", name)
-    unknown = [key for key, _ in options if key not in inspect.signature(load).parameters]
-    if unknown:
-        raise RequestError(f"data: {name} takes {', '.join(inspect.signature(load).parameters) or 'no options'}; "
-                           f"{', '.join(unknown)} came.")  # fmt: skip
+def _load_data(name: str, written: str) -> Any:
+    load, options = plugins.load("data", name), json.loads(written)
+    known = inspect.signature(load).parameters
+    if unknown := [key for key in options if key not in known]:
+        raise RequestError(f"data: {name} takes {', '.join(known) or 'no options'}; {', '.join(unknown)} came.")
+    asked = [key for key, option in known.items() if option.default is inspect.Parameter.empty]
+    if missing := [key for key in asked if key not in options]:
+        raise RequestError(f"data: {name} needs {' and '.join(missing)}, and the study has none. "
+                           f"Write `data: {{name: {name}, {missing[0]}: ...}}`.")  # fmt: skip
     try:
-        return load(**dict(options))
+        return load(**options)
     except ValueError as error:
         raise RequestError(f"data: {error}.") from None
 

@@ -5,42 +5,64 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from hpo.laws._law import Broken, globally_seeded
 from trainables.data._data import Data, content_hash
 
-MODALITIES = ("images", "series", "points")
+# The dimensions of a row of each modality.
+MODALITIES = {"images": 3, "series": 2, "points": 1, "audio": 2, "text": 1}
 # A Frechet distance on fewer rows drifts with their number.
 FEWEST_TO_MEASURE = 300
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Loaded:
-    """A data set: the function that loads it, and what it gave."""
+    """A data set: the function that loads it, and what it gave. options: of a loader of files, those of its example."""
 
     name: str
-    load: Callable[[], Data]
+    load: Callable[..., Data]
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name
 
+    def again(self) -> Data:
+        """What it gives now."""
+        return self.load(**self.options)
+
     @functools.cached_property
     def data(self) -> Data:
-        found = self.load()
+        found = self.again()
         if not isinstance(found, Data):
             raise Broken(f"it returns {type(found).__name__}", remedy="return a Data")
         return found
+
+
+def example_of(load: Callable[..., Data]) -> Callable[[Path], Mapping[str, object]] | None:
+    """What the file of a loader offers as `example(folder)`: it writes small files, and returns the options for them.
+
+    None where a data set comes with what it loads.
+    """
+    found: Callable[[Path], Mapping[str, object]] | None = getattr(sys.modules[load.__module__], "example", None)
+    return found
+
+
+def loaded_by(name: str, load: Callable[..., Data], folder: Path) -> Loaded:
+    """The data set, or that of the loader's example, whose files lie in this empty folder."""
+    example = example_of(load)
+    return Loaded(name=name, load=load, options={} if example is None else example(folder))
 
 
 def the_same_call_returns_the_same_bytes(subject: Loaded) -> None:
     """The same call returns the same rows, in memory of their own, whatever the global generators."""
     first = subject.data
     with globally_seeded(1):
-        again = subject.load()
+        again = subject.again()
     for (name, left), (_, right) in zip(first.splits(), again.splits(), strict=True):
         if content_hash({name: left}) != content_hash({name: right}):
             raise Broken(f"the {name} rows or labels are others", remedy="seed every draw in the file")
@@ -69,12 +91,16 @@ def rows_have_one_form(subject: Loaded) -> None:
         )
     if data.modality not in MODALITIES:
         raise Broken(f"the modality is {data.modality!r}", remedy=f"make it one of {', '.join(MODALITIES)}")
-    dimensions = {"images": 3, "series": 2, "points": 1}[data.modality]
-    if len(data.shape) != dimensions:
+    if len(data.shape) != MODALITIES[data.modality]:
         raise Broken(
             f"rows of {data.modality} have the shape {list(data.shape)}",
-            remedy="give images [channels, height, width], series [steps, features], points [numbers]",
+            remedy="give images [channels, height, width], series [steps, features], points [numbers], audio "
+            "[channels, samples], text [tokens]",
         )
+    if (data.modality == "audio") != (data.sample_rate is not None):
+        raise Broken(f"the sample rate of {data.modality} is {data.sample_rate}", remedy="state it for audio alone")
+    if data.modality == "text" and (data.vocabulary is None or len(data.vocabulary) != data.levels):
+        raise Broken(f"text of {data.levels} levels has no vocabulary of as many", remedy="name each token")
 
 
 def rows_lie_in_their_range(subject: Loaded) -> None:
@@ -116,8 +142,8 @@ def no_row_is_in_two_splits(subject: Loaded) -> None:
 
 
 def validation_is_large_enough_to_rank_by(subject: Loaded) -> None:
-    """Validation has 300 rows at least: a distance between distributions drifts on fewer."""
-    if (rows := len(subject.data.validation)) < FEWEST_TO_MEASURE:
+    """Validation has 300 rows at least: a distance between distributions drifts on fewer. An example may be smaller."""
+    if not subject.options and (rows := len(subject.data.validation)) < FEWEST_TO_MEASURE:
         raise Broken(f"it has {rows}", remedy="hold out more")
 
 
@@ -133,8 +159,13 @@ def it_says_whose_it_is(subject: Loaded) -> None:
         raise Broken("the file has no docstring", remedy="say there what the rows are, and where they come from")
 
 
-def it_loads_without_options(subject: Loaded) -> None:
-    """`load` can be called without arguments; options have defaults, and are given by name."""
+def its_options_have_names(subject: Loaded) -> None:
+    """`load` takes options by name, with defaults but for those that the file's `example` gives."""
     for name, parameter in inspect.signature(subject.load).parameters.items():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.default is inspect.Parameter.empty:
-            raise Broken(f"{name!r} is not an option by name", remedy="write it after `*`, with a default")
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise Broken(f"{name!r} is not an option by name", remedy="write it after `*`")
+        if parameter.default is inspect.Parameter.empty and name not in subject.options:
+            raise Broken(
+                f"{name!r} has no default",
+                remedy="give it one, or offer `example(folder)`, which writes files and returns options to read them",
+            )

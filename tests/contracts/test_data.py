@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from hpo import plugins
 from hpo.laws import data
 from hpo.laws._law import Law, laws_of
-from hpo.laws.data import Loaded
+from hpo.laws.data import Loaded, loaded_by
 from trainables.data._data import content_hash
 
 
 @functools.cache
 def subject(name: str) -> Loaded:
-    return Loaded(name=name, load=plugins.load("data", name))
+    return loaded_by(name, plugins.load("data", name), Path(tempfile.mkdtemp(prefix="hpo-example-")))
 
 
 @pytest.mark.parametrize("name", plugins.names("data"))

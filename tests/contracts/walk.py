@@ -9,6 +9,7 @@ import pytest
 
 from hpo import plugins
 from hpo.laws._subject import Subject, subjects
+from hpo.laws.data import example_of
 from hpo.parts import data_of, space_of
 from hpo.study import Study
 from search_spaces import Choice, Float, Int, ParameterValue, Space
@@ -30,6 +31,11 @@ def loaded(name: str) -> Data:
     return data
 
 
+def shipped() -> list[str]:
+    """The data sets that need no files of the user's; of a loader's example the models would learn nothing new."""
+    return [name for name in plugins.names("data") if example_of(plugins.load("data", name)) is None]
+
+
 def families() -> list[str]:
     """The families that have a space; a test asks that all have."""
     return [name for name in plugins.names("models") if name in plugins.names("spaces")]
@@ -44,7 +50,7 @@ def every_subject() -> tuple[Subject, ...]:
     whole = [
         subject
         for name in families()
-        for data in plugins.names("data")
+        for data in shipped()
         for subject in subjects(name, family(name), loaded(data), widened(name), size=_small)
     ]
     added = [
@@ -68,7 +74,7 @@ def few_subjects() -> tuple[Subject, ...]:
 def kinds_of_data() -> list[str]:
     """Of each kind of data, those with the smallest rows."""
     found: dict[object, str] = {}
-    for name in sorted(plugins.names("data"), key=lambda name: loaded(name).train.x[0].numel()):
+    for name in sorted(shipped(), key=lambda name: loaded(name).train.x[0].numel()):
         found.setdefault(kind(loaded(name)), name)
     return list(found.values())
 

@@ -214,7 +214,7 @@ FAULTS = {
     "a row in two splits": Fault(data.no_row_is_in_two_splits, of_data, '"test": test}', '"test": train}'),
     "hardly any validation": Fault(data.validation_is_large_enough_to_rank_by, of_data, "300, 300", "30, 300"),
     "no license": Fault(data.it_says_whose_it_is, of_data, 'license="none"', 'license=""'),
-    "an option without a default": Fault(data.it_loads_without_options, of_data, "load(*, ", "load("),
+    "an option without a default": Fault(data.its_options_have_names, of_data, "load(*, ", "load("),
     "another name": Fault(spaces.it_has_the_name_of_its_file, of_space, '    "own_plugin",\n', '    "other",\n'),
     "an option that is never there": Fault(
         spaces.every_parameter_is_drawn_some_time,

@@ -6,7 +6,7 @@ Floor: torch and numpy; knows no model and no training.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,11 +34,29 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Units:
+    """What turns rows back into what was measured: number * `deviation` + `mean`, each [F]; `names` are those of F."""
+
+    names: tuple[str, ...]
+    mean: Tensor
+    deviation: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rows [N, ..., F] in the units of their source, as float64 on the CPU."""
+        return x.cpu().double() * self.deviation.double() + self.mean.double()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """A data set in memory, with its splits and where it comes from.
 
     With `levels` the rows are whole numbers 0..levels-1 (uint8 where they fit); without, they are float32 inside
     `value_range`. `sha256` is that of the content, splits included: two studies with equal hashes saw equal rows.
+
+    modality: how a row is to be read, and so its shape: `images` [channels, height, width], `series` [steps, features],
+    `points` [numbers], `audio` [channels, samples] at `sample_rate` a second, or `text` [tokens], whose levels are
+    places in `vocabulary`. units: of series that were scaled. notes: what a loader has to say to whoever gave it files,
+    such as what it left out.
     """
 
     name: str
@@ -51,11 +69,57 @@ class Data:
     license: str
     source: str
     sha256: str
+    sample_rate: int | None = None
+    vocabulary: tuple[str, ...] | None = None
+    units: Units | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        splits: Mapping[str, Split],
+        *,
+        name: str,
+        modality: str,
+        levels: int | None,
+        value_range: tuple[float, float],
+        license: str,  # noqa: A002
+        source: str,
+        sample_rate: int | None = None,
+        vocabulary: tuple[str, ...] | None = None,
+        units: Units | None = None,
+        notes: Sequence[str] = (),
+    ) -> Data:
+        """The data set of the splits `train`, `validation` and `test`, with the hash of their content."""
+        return cls(
+            name=name,
+            modality=modality,
+            train=splits["train"],
+            validation=splits["validation"],
+            test=splits["test"],
+            levels=levels,
+            value_range=value_range,
+            license=license,
+            source=source,
+            sha256=content_hash(splits),
+            sample_rate=sample_rate,
+            vocabulary=vocabulary,
+            units=units,
+            notes=tuple(notes),
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one row."""
         return tuple(self.train.x.shape[1:])
+
+    def text(self, row_T: Tensor) -> str:
+        """The characters of one row of text; raises `ValueError` for other data."""
+        if self.vocabulary is None:
+            raise ValueError(
+                f"rows of text have a vocabulary, and {self.name!r} holds {self.modality}: take other data"
+            )
+        return "".join(self.vocabulary[token] for token in row_T.tolist())
 
     @property
     def classes(self) -> int:
@@ -81,7 +145,7 @@ class Data:
         return replace(self, train=train, validation=validation, test=test)
 
 
-def content_hash(splits: dict[str, Split]) -> str:
+def content_hash(splits: Mapping[str, Split]) -> str:
     """The sha256 over names, shapes, types and bytes of all splits."""
     digest = hashlib.sha256()
     for name, split in splits.items():

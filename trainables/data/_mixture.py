@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ._data import Data, Split, content_hash
+from ._data import Data, Split
 from ._generated import LICENSE, drawn
 
 # Rows for validation and for test: as many as the metrics of modes draw samples.
@@ -34,13 +34,12 @@ def mixture(name: str, means: NDArray[np.float64], *, sigma: float, rows: int, s
 
     parts = drawn(name, draw, rows=rows, held_out=HELD_OUT)
     reach = float(np.abs(means).max() + FARTHEST * sigma)
-    return Data(
+    return Data.of(
+        parts,
         name=name,
         modality="points",
         levels=None,
         value_range=(-reach, reach),
         license=LICENSE,
         source=source,
-        sha256=content_hash(parts),
-        **parts,
     )

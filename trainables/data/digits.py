@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ._data import Data, Split, content_hash
+from ._data import Data, Split
 
 # Rows for training, validation and test. Validation has 300 rows because a Frechet distance needs that many.
 STRATIFIED = (1000, 300, 497)
@@ -43,15 +43,14 @@ def load(*, split: str = "stratified", classes: str = "0-9") -> Data:
     for name, part in zip(("train", "validation", "test"), rows, strict=True):
         kept = part[(labels[part] >= first) & (labels[part] <= last)]
         parts[name] = Split(x=torch.from_numpy(pixels[kept]), labels=torch.from_numpy(labels[kept] - first))
-    return Data(
+    return Data.of(
+        parts,
         name="digits" if (first, last) == (0, 9) else f"digits {classes}",
         modality="images",
         levels=17,
         value_range=(0.0, 16.0),
         license="CC BY 4.0",
         source="scikit-learn load_digits; UCI Machine Learning Repository, DOI 10.24432/C50P49",
-        sha256=content_hash(parts),
-        **parts,
     )
 
 

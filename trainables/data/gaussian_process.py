@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._data import Data, Split, content_hash
+from ._data import Data, Split
 from ._generated import LICENSE, drawn
 
 STEPS = 30
@@ -40,15 +40,14 @@ def load(*, rows: int = 10_000, kernel: str = "rbf") -> Data:
         return Split(x=torch.from_numpy(series_NT.clip(-reach, reach).astype(np.float32)[:, :, None]))
 
     parts = drawn("gaussian_process", draw, rows=rows, held_out=HELD_OUT)
-    return Data(
+    return Data.of(
+        parts,
         name="gaussian_process",
         modality="series",
         levels=None,
         value_range=(-reach, reach),
         license=LICENSE,
         source=f"set-up of RGAN, arXiv 1706.02633: Gaussian process, {kernel} kernel, with noise",
-        sha256=content_hash(parts),
-        **parts,
     )
 
 

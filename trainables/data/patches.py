@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._blocks import shuffled
-from ._data import Data, Split, content_hash
+from ._data import Data, Split
 
 SIDE = 32
 GAP = 32
@@ -43,7 +43,8 @@ def load(*, stride: int = 4) -> Data:
         found = [_patches(image_YXC, owner=owner, stride=step) for image_YXC in photographs]
         labels = np.repeat(np.arange(len(found), dtype=np.int64), [len(rows) for rows in found])
         parts[part] = shuffled(np.concatenate(found), labels, seed=seed)
-    return Data(
+    return Data.of(
+        parts,
         name="patches",
         modality="images",
         levels=256,
@@ -51,8 +52,6 @@ def load(*, stride: int = 4) -> Data:
         license="CC BY 2.0",
         source="scikit-learn load_sample_images: china.jpg and flower.jpg, photographs from Flickr by danielbuechele "
         "and vultilion",
-        sha256=content_hash(parts),
-        **parts,
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._blocks import blocks, shuffled
-from ._data import Data, Split, content_hash
+from ._data import Data, Split
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 WINDOW = 24
@@ -40,15 +40,14 @@ def load() -> Data:
     for seed, part in enumerate(("train", "validation", "test")):
         found = [_windows(x_DF[days]) for owner, days in blocks(BLOCKS, gap=GAP) if owner == part]
         parts[part] = shuffled(np.concatenate(found), None, seed=seed)
-    return Data(
+    return Data.of(
+        parts,
         name="prices",
         modality="series",
         levels=None,
         value_range=(-FARTHEST, FARTHEST),
         license="Matplotlib license (BSD-compatible)",
         source="matplotlib sample data goog.npz: GOOG-1047, daily prices and volume",
-        sha256=content_hash(parts),
-        **parts,
     )
 
 

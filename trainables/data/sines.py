@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ._data import Data, Split, content_hash
+from ._data import Data, Split
 from ._generated import LICENSE, drawn
 
 STEPS = 30
@@ -24,15 +24,14 @@ def load(*, rows: int = 10_000) -> Data:
     Row n is A_n sin(2 pi f_n i / 30 + phase_n) at i = 1..30. Raises `ValueError` for fewer than one row.
     """
     parts = drawn("sines", _draw, rows=rows, held_out=HELD_OUT)
-    return Data(
+    return Data.of(
+        parts,
         name="sines",
         modality="series",
         levels=None,
         value_range=(-1.0, 1.0),
         license=LICENSE,
         source="set-up of RGAN, arXiv 1706.02633: sine waves",
-        sha256=content_hash(parts),
-        **parts,
     )
 
 

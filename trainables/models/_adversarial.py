@@ -131,8 +131,8 @@ class Adversarial(nn.Module):
 
     def collapsed(self, logs: Mapping[str, float], knobs: Mapping[str, float]) -> str | None:
         # Least squares draw the logits to 0 and 1, so they never come so far apart, and this stays silent.
-        margin = logs["discriminator.real"] - logs["discriminator.fake"]
-        # A generator that did not move in this epoch has no logs.
+        margin = logs.get("discriminator.real", 0.0) - logs.get("discriminator.fake", 0.0)
+        # A player that did not move in this epoch has no logs.
         spread = logs.get("generator.spread", math.inf)
         if spread < NO_SPREAD and margin > SATURATED_MARGIN:
             return (

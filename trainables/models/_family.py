@@ -130,6 +130,26 @@ class Adaptive(Protocol):
 
 
 @runtime_checkable
+class Staged(Protocol):
+    """A family of which some players begin late, such as a generator that is trained on likelihood first."""
+
+    begins_as: ClassVar[Mapping[str, str]]
+    """Player p has the weights of `begins_as[p]` until it begins. Both are modules of one class and shape."""
+
+    @classmethod
+    def begins(cls, knobs: Mapping[str, float]) -> dict[str, float]:
+        """The share of the budget, 0..1, at which player p makes its first move; whoever is left out begins at once."""
+
+
+@runtime_checkable
+class Controlled(Protocol):
+    """A family whose models have something beside them that their samples are to be compared with."""
+
+    def controls(self) -> Mapping[str, Generative]:
+        """What it is, by name: a finished trial reports each metric of samples of it too, as `metric.name`."""
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """A family that bounds the likelihood of its data, as a VAE does; `nll` and `elbo` ask for this."""
 
@@ -150,6 +170,20 @@ def is_conditional(model: Family) -> bool:
 def adapted(model: Family, knobs: dict[str, float], logs: Mapping[str, float], *, rows: int) -> dict[str, float]:
     """The knobs after an epoch; the same where the family has none that follow the training."""
     return model.adapted(knobs, logs, rows=rows) if isinstance(model, Adaptive) else knobs
+
+
+def begins(model: Family, knobs: Mapping[str, float]) -> dict[str, float]:
+    """The share of the budget at which each player begins that does not begin at once."""
+    return model.begins(knobs) if isinstance(model, Staged) else {}
+
+
+def refuse_text(data: Data, *, model: str) -> None:
+    """Raise `ValueError` for text: its tokens are names, and the model takes levels for amounts."""
+    if data.modality == "text":
+        raise ValueError(
+            f"the model {model!r} takes levels for amounts, and those of {data.name!r} are tokens of text: take the "
+            "model 'attention_gan_text', or other data"
+        )
 
 
 def as_module(model: Family) -> nn.Module:

@@ -19,7 +19,7 @@ from ..training.augment import Augmentation
 from ..training.params import Params
 from ._adversarial import Adversarial, one_hot
 from ._convolutions import Downsampling, Upsampling, pyramid
-from ._family import Knobs
+from ._family import Knobs, refuse_text
 from ._layers import MLP, add_singular_vectors
 
 LEAK = 0.2
@@ -67,6 +67,7 @@ class Model(Adversarial):
 
     @classmethod
     def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:
+        refuse_text(data, model="gan")
         Augmentation.check(params, data=data)
         architecture = params.text("architecture")
         return cls(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..data._data import Data
 from ..training.params import Params
 from ._autoencoders import pair
-from ._family import Knobs, Losses, Noise
+from ._family import Knobs, Losses, Noise, refuse_text
 from ._layers import over_rows
 from ._likelihoods import LIKELIHOODS, RowDistribution, default_for
 
@@ -73,6 +73,7 @@ class Model(nn.Module):
 
     @classmethod
     def build(cls, params: Params, *, data: Data, generator: torch.Generator) -> Self:
+        refuse_text(data, model="vae")
         architecture = params.text("architecture", "mlp")
         return cls(
             data,

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..data._data import Data
-from ..metrics._metric import Measurement, Metric, prepare
+from ..metrics._metric import Measurement, Metric, measures_samples, prepare
 from ..metrics._yardsticks import yardsticks
-from ..models._family import Family, adapted, as_module
+from ..models._family import Controlled, Family, Staged, adapted, as_module, begins
 from . import checkpoint, transfer
 from .captured import sent
 from .checkpoint import Json
@@ -73,18 +73,7 @@ class Training:
         self.batch_size = read.integer("batch_size")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, and it is {self.batch_size}: correct it in the space")
-        paces = model_class.paces(self.knobs)
-        self.players = [
-            Player.from_params(
-                name,
-                read,
-                model=self.model,
-                pace=paces[name],
-                epochs=epochs,
-                transferred=self.transfer is not None,
-            )
-            for name in model_class.players
-        ]
+        self.players = self._players(read)
         read.check_all_read()
         self.largest_batch = largest_batch(self.batch_size)
         self.structure = self._structure(read)
@@ -152,6 +141,8 @@ class Training:
                 self._step += 1
                 return self._dead(Death(constraint="memory", cause="the training does not fit in memory"), {})
         self._step += 1
+        for player in self._waiting():
+            player.follow()
         metrics = self._named(logs)
         if death := self._watch(metrics):
             return self._dead(death, metrics)
@@ -181,13 +172,14 @@ class Training:
     def yardsticks(self, names: Collection[str]) -> dict[str, float]:
         """What the named metrics say of real rows and of the training rows, as `name.floor` and `name.copy_of_train`.
 
-        The same for all trainings on these data; those of the model and not of its samples have none.
+        The same for all trainings on these data; those of the model and not of its samples have none. Then what they
+        say of the model's controls, if it has any.
         """
         with torch.inference_mode(), products(self.device, "float32"):
             self._prepare(names)
             noise = functools.partial(measurement_stream, device=self.device)
             found = [yardsticks(self._metrics[name], self.data, noise) for name in names]
-        return {name: value for of_metric in found for name, value in of_metric.items()}
+        return {name: value for of_metric in found for name, value in of_metric.items()} | self._of_controls(names)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into this folder, in place of the one that is there."""
@@ -258,9 +250,54 @@ class Training:
             noise = self.model.draw_samples(stream(seed, "samples", device=self.device), rows=count)
             return self.model.sample(noise)
 
-    def sheet(self, path: Path) -> None:
-        """Write a PNG of samples from noise that stays the same, so that sheets of one trial show its progress."""
-        write_sheet(path, self.sample(SHEET_COLUMNS * SHEET_ROWS), data=self.data, columns=SHEET_COLUMNS)
+    def sheet(self, path: Path) -> list[Path]:
+        """Write samples from noise that stays the same, so that sheets of one trial show its progress; returns files.
+
+        path: of the picture; what else the modality asks for lies beside it, see `sheet.write_sheet`.
+        """
+        return write_sheet(path, self.sample(SHEET_COLUMNS * SHEET_ROWS), data=self.data, columns=SHEET_COLUMNS)
+
+    def _of_controls(self, names: Collection[str]) -> dict[str, float]:
+        """`metric.control` for each metric of samples and each control; values that are not finite are left out."""
+        if not isinstance(self.model, Controlled):
+            return {}
+        found = {}
+        with self._averaged():
+            for name in names:
+                if measures_samples(metric := self._metrics[name]):
+                    for control, model in self.model.controls().items():
+                        noise = measurement_stream(device=self.device)
+                        value = metric.measure(model, self.data.validation, noise).value
+                        found[f"{name}.{control}"] = value
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    def _players(self, params: Params) -> list[Player]:
+        """The players in the family's order."""
+        family = type(self.model)
+        paces, late = family.paces(self.knobs), begins(self.model, self.knobs)
+        steps = steps_until(self._epochs, rows=len(self.data.train), batch_size=self.batch_size)
+        players = {
+            name: Player.from_params(
+                name,
+                params,
+                model=self.model,
+                pace=paces[name],
+                epochs=self._epochs,
+                begin=math.ceil(late.get(name, 0.0) * steps),
+                transferred=self.transfer is not None,
+            )
+            for name in family.players
+        }
+        for name, leader in (self.model.begins_as if isinstance(self.model, Staged) else {}).items():
+            players[name].leader = players[leader]
+        return list(players.values())
+
+    def _waiting(self) -> list[Player]:
+        """The players that have not begun when this epoch is over, and have the weights of another."""
+        if all(player.leader is None for player in self.players):
+            return []
+        steps = steps_until(self._step, rows=len(self.data.train), batch_size=self.batch_size)
+        return [player for player in self.players if player.leader is not None and player.begin >= steps]
 
     def _structure(self, params: Params) -> str | None:
         """In words, since it is shown: what the tensors' shapes follow from."""

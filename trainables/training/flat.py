@@ -90,6 +90,11 @@ class Flat:
         state.copy_(self.state)
         self._view(values, grad, state)
 
+    def follow(self, other: Flat) -> None:
+        """Have the values of another network of this class and shape."""
+        self.values.copy_(other.values)
+        self.state.copy_(other.state)
+
     def leave(self) -> None:
         """From now on live in memory of one's own, with the same values."""
         self.move(torch.empty_like(self.values), torch.zeros_like(self.values), torch.empty_like(self.state))

@@ -6,7 +6,7 @@ save and to stop.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeGuard
@@ -72,8 +72,8 @@ class Generator(Trainer, Protocol):
     def yardsticks(self, names: Collection[str]) -> Mapping[str, float]:
         """What the named metrics say of real rows and of the training rows, `name.floor` and `name.copy_of_train`."""
 
-    def sheet(self, path: Path) -> None:
-        """Write a PNG of samples from noise that stays the same."""
+    def sheet(self, path: Path) -> Sequence[Path]:
+        """Write samples from noise that stays the same: a picture at this path, or what lies beside it; the files."""
 
     def save_weights(self, path: Path) -> None:
         """Write what sampling and measuring need."""

@@ -32,6 +32,7 @@ Logs = dict[str, dict[str, float]]
 class Player:
     """One network in training; `pace` p says that it moves on every p-th step.
 
+    begin: the step before which it does not move; `leader` is the player whose weights it has until then, if any.
     average: the exponential moving average of its weights [P], None where none is kept; `ema` is its decay.
     transferred: whether it began with weights of an earlier training; `fine_tune` is the factor on its learning rate.
     """
@@ -42,6 +43,8 @@ class Player:
     schedule: schedules.Schedule
     plateau: schedules.Plateau | None
     pace: int
+    begin: int
+    leader: Player | None
     ema: float
     average: Tensor | None
     transferred: bool
@@ -49,7 +52,16 @@ class Player:
 
     @classmethod
     def from_params(
-        cls, name: str, params: Params, *, model: Family, pace: int, epochs: int, transferred: bool = False
+        cls,
+        name: str,
+        params: Params,
+        *,
+        model: Family,
+        pace: int,
+        epochs: int,
+        begin: int = 0,
+        leader: Player | None = None,
+        transferred: bool = False,
     ) -> Player:
         """The player of that name, its parameters `name.x` before `x`."""
         own = params.for_player(name)
@@ -64,6 +76,8 @@ class Player:
             schedule=schedules.from_params(own),
             plateau=schedules.plateau_from_params(own, epochs=epochs),
             pace=pace,
+            begin=begin,
+            leader=leader,
             ema=ema,
             average=flat.values.clone() if ema > 0.0 else None,
             transferred=transferred,
@@ -77,22 +91,30 @@ class Player:
 
     def moves(self, step: int) -> bool:
         """Whether this player moves at this step of the training."""
-        return step % self.pace == 0
+        return step >= self.begin and step % self.pace == 0
 
     def moves_between(self, first: int, last: int) -> int:
         """How often it moves at the steps from `first` to `last`, which is not one of them."""
+        first = max(first, self.begin)
         return len(range(-first % self.pace + first, last, self.pace))
 
     def decay(self, step: int) -> float:
         """The decay of the average at this step, at which the player moves.
 
         It rises to `ema` as (1 + t) / (10 + t) with t the moves made, so that the initial weights are soon forgotten;
-        the rule of TensorFlow's ExponentialMovingAverage. Weights that were loaded are not to be forgotten.
+        the rule of TensorFlow's ExponentialMovingAverage. Weights that were trained before are not to be forgotten.
         """
-        if self.transferred:
+        if self.transferred or self.leader is not None:
             return self.ema
         moves = step // self.pace + 1
         return min(self.ema, (1 + moves) / (10 + moves))
+
+    def follow(self) -> None:
+        """Take over the weights of the leader: before the first move, and for whoever looks before that."""
+        if self.leader is not None:
+            self.flat.follow(self.leader.flat)
+            if self.average is not None:
+                self.average.copy_(self.flat.values)
 
     def move(self, step: int, *, progress: float) -> None:
         """One update with the gradient that the vector holds."""
@@ -153,6 +175,9 @@ class Epoch:
             for place, step in enumerate(chunk.steps):
                 progress = step / self.total
                 in_force = model.in_force(knobs, progress=progress)
+                for player in players:
+                    if step == player.begin:
+                        player.follow()
                 for player in players:
                     if not player.moves(step):
                         continue

@@ -1,4 +1,4 @@
-"""Sample sheets, one PNG each: a grid of images, a grid of series as lines, or points in the plane.
+"""Sample sheets: a PNG with a grid of images, a grid of series as lines, or points in the plane; lines of text.
 
 Floor: torch; Pillow is imported by the function that needs it. Axes: N samples, C colors, Y down, X to the right,
 T steps, F features.
@@ -24,15 +24,20 @@ FRAME = 64
 PLANE_PIXELS, PLANE_ROWS = 256, 1000
 
 
-def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> None:
+def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> list[Path]:
     """Write samples of the data's range: images [N, C, Y, X], C = 1 or 3, or series [N, T, F], as rows of `columns`
-    pictures; points [N, 2] in one.
+    pictures; points [N, 2] in one; text [N, T] as lines of a `.txt` beside `path`, instead of a picture.
 
     Series of real numbers are drawn as lines, a color for each feature. Series of levels are drawn as grey images, a
-    step in each row, since among so few values lines would hide each other.
+    step in each row, since among so few values lines would hide each other. Returns the files that were written.
     """
     from PIL import Image
 
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if data.modality == "text":
+        lines = path.with_suffix(".txt")
+        lines.write_text("".join(f"{data.text(row)!r}\n" for row in samples), encoding="utf-8")
+        return [lines]
     if samples.dim() == 2:
         pixels = _plane(samples, data=data)
     elif samples.dim() == 4:
@@ -41,8 +46,8 @@ def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> Non
         pixels = _grid(_images(samples[:, None], data=data), columns=columns)
     else:
         pixels = _grid(_lines(samples, data=data), columns=columns)
-    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels.numpy()).save(path, format="PNG")
+    return [path]
 
 
 def _grid(pictures_NCYX: Tensor, *, columns: int) -> Tensor:

@@ -71,6 +71,7 @@ class Stack:
             for place, player in enumerate(first.players)
         ]
         self._dtype = self._players[0].values.dtype
+        self._has_followers = any(player.leader is not None for player in first.players)
         self._draws = Draws(width, rows=max(DRAW_ROWS, first.largest_batch), device=self._device)
         self._seats: dict[int, _Seat] = {}
         self._captured = Captured(self._device)
@@ -186,6 +187,7 @@ class Stack:
             some = min(steps, DRAW_STEPS)
             plan = self._plan(some)
             for place in range(some):
+                self._follow()
                 self._step(plan, place)
                 for seat in self._seats.values():
                     assert seat.chunk is not None
@@ -194,6 +196,13 @@ class Stack:
                     if seat.place == len(seat.chunk.steps):
                         self._deal(seat)
             steps -= some
+
+    def _follow(self) -> None:
+        """Let players who begin at this step of their training take over the weights of those they followed."""
+        for seat in self._seats.values() if self._has_followers else ():
+            for player in seat.training.players:
+                if player.begin == seat.step:
+                    player.follow()
 
     def _plan(self, steps: int) -> _Plan:
         """What is known of these steps beforehand, sent to the device at once."""

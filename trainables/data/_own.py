@@ -1,0 +1,147 @@
+"""What the loaders of the user's own files share: what is there, what is refused, what is held out.
+
+Every file is read before anything is returned, so that nothing is half loaded. One that cannot be read stops the
+loading with its name, the reason and the remedy; or, where the user says `skip_broken`, is left out and told of in the
+notes of the data. Copies are removed before rows are held out, and what belongs together, such as windows of one
+recording, is never parted. Floor: numpy and torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ._data import Split
+
+Read = TypeVar("Read")
+
+LICENSE = "not stated: these are the user's own files"
+# Fewer rows than these are no data set.
+FEWEST_ROWS = 20
+# The share of the rows for validation, and for test, where the user says none: what gives each 300 rows, as a Frechet
+# distance needs them, within these bounds.
+HELD_OUT, WANTED_ROWS = (0.1, 0.25), 300
+# Broken files that one message names.
+NAMED = 5
+
+
+def existing(path: str, *, folder: bool) -> Path:
+    """The path, which leads to a folder or to a file; raises `ValueError` where it does not."""
+    kind, found = ("folder", Path(path).is_dir()) if folder else ("file", Path(path).is_file())
+    if found:
+        return Path(path)
+    if not Path(path).exists():
+        raise ValueError(f"the path must lead to a {kind}, and {path} does not exist in {Path.cwd()}: correct it")
+    other = "file" if folder else "folder"
+    raise ValueError(f"the path must lead to a {kind}, and {path} is a {other}: give a {kind}, or take another loader")
+
+
+def files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Every file with one of these suffixes in the folder or below, sorted; hidden ones are left out.
+
+    Raises `ValueError` where there is none.
+    """
+    within = (file.relative_to(folder) for file in folder.rglob("*") if file.suffix.lower() in suffixes)
+    files = sorted(file for file in within if not any(part.startswith(".") for part in file.parts))
+    found = [folder / file for file in files if (folder / file).is_file()]
+    if not found:
+        there = sorted({file.suffix or file.name for file in folder.rglob("*") if file.is_file()})
+        said = f"holds {', '.join(there[:NAMED])}" if there else "is empty"
+        raise ValueError(f"the folder must hold files {', '.join(suffixes)}, and {folder} {said}: give another folder")
+    return found
+
+
+def read_each(
+    files: Sequence[Path], read: Callable[[Path], Read], *, skip_broken: bool
+) -> tuple[dict[Path, Read], list[str]]:
+    """What each file holds, and notes on those that were left out.
+
+    `read` raises `ValueError`, with the reason and the remedy, for what it cannot use. Raises `ValueError` that names
+    the first broken files, unless they are to be skipped.
+    """
+    found: dict[Path, Read] = {}
+    broken: dict[Path, str] = {}
+    for file in files:
+        try:
+            found[file] = read(file)
+        except (ValueError, OSError, EOFError) as error:
+            broken[file] = " ".join(str(error).split()) or type(error).__name__
+    if broken and (not skip_broken or not found):
+        named = "; ".join(f"{file}: {reason}" for file, reason in list(broken.items())[:NAMED])
+        more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        raise ValueError(
+            f"every file must be readable, and {len(broken)} of {len(files)} are not: {named}{more}: mend or remove "
+            f"them, or leave them out with skip_broken: true"
+        )
+    return found, [f"left out {file}: {reason}" for file, reason in broken.items()]
+
+
+def distinct(rows: NDArray[Any]) -> NDArray[np.int64]:
+    """The places of the rows [N, ...] that equal no row before them."""
+    seen: dict[bytes, int] = {}
+    for place, row in enumerate(rows):
+        seen.setdefault(hashlib.sha256(np.ascontiguousarray(row).tobytes()).digest(), place)
+    return np.fromiter(seen.values(), dtype=np.int64)
+
+
+def copies_note(before: int, after: int) -> list[str]:
+    """A note on the copies that were removed, if there were any."""
+    return [f"removed {before - after} rows that equal another one"] if after < before else []
+
+
+def held_out(
+    groups: Sequence[str], labels: NDArray[np.int64] | None = None, *, share: float | None = None, seed: int = 0
+) -> dict[str, NDArray[np.int64]]:
+    """The places of the rows of each split. Rows of one group come into one split; with labels, each class into all.
+
+    groups: what each row belongs to, such as its file. share: of the rows for validation, and as much again for test.
+    A group's place depends on its name and the seed, so a file that is added moves few others. Rows come in random
+    order. Raises `ValueError` for too few rows, groups, or rows of a class.
+    """
+    if len(groups) < FEWEST_ROWS:
+        raise ValueError(f"there must be at least {FEWEST_ROWS} rows, and there are {len(groups)}: give more data")
+    if share is None:
+        share = float(np.clip(WANTED_ROWS / len(groups), *HELD_OUT))
+    if not 0.0 < share < 0.5:
+        raise ValueError(f"held_out must lie above 0 and below 0.5, and it is {share}: correct it in the study")
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    classes = [None] if labels is None else sorted(set(labels.tolist()))
+    for own in classes:
+        rows: dict[str, list[int]] = {}
+        for place, group in enumerate(groups):
+            if labels is None or labels[place] == own:
+                rows.setdefault(group, []).append(place)
+        if len(rows) < len(parts):
+            of_class = "" if own is None else f" of the class {own}"
+            raise ValueError(
+                f"rows{of_class} must come from at least {len(parts)} files, blocks or other groups, one for each "
+                f"split, and they come from {len(rows)}: give more, or cut them into more"
+            )
+        ranked = sorted(rows, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
+        # Each of the two takes at least one group, and leaves one.
+        wanted = share * sum(map(len, rows.values()))
+        for name, left in (("test", 2), ("validation", 1)):
+            taken = 0
+            while len(ranked) > left and (taken == 0 or taken + len(rows[ranked[0]]) / 2 <= wanted):
+                group = ranked.pop(0)
+                parts[name] += rows[group]
+                taken += len(rows[group])
+        for group in ranked:
+            parts["train"] += rows[group]
+    random = np.random.RandomState(seed)
+    return {name: random.permutation(np.asarray(places, dtype=np.int64)) for name, places in parts.items()}
+
+
+def as_splits(x: Any, labels: NDArray[np.int64] | None, places: Mapping[str, NDArray[np.int64]]) -> dict[str, Split]:
+    """The splits of the rows [N, *shape] of an array or a tensor at these places."""
+    rows = torch.as_tensor(x)
+    return {
+        name: Split(x=rows[torch.from_numpy(own)], labels=None if labels is None else torch.from_numpy(labels[own]))
+        for name, own in places.items()
+    }
