@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from walk import by_time, every_subject, families, few_subjects
+from walk import by_time, every_subject, families, few_subjects, shipped
 
 from hpo import plugins
 from hpo.laws import models, trainings
@@ -29,7 +29,7 @@ def test_every_family_has_a_space_and_takes_some_data() -> None:
 
 
 def test_all_data_are_taken_by_some_family() -> None:
-    assert {subject.data.name for subject in every_subject()} == set(plugins.names("data"))
+    assert {subject.data.name for subject in every_subject()} == set(shipped())
 
 
 def test_the_walk_takes_one_subject_of_each_kind() -> None:

@@ -162,6 +162,14 @@ class Likelihood(Protocol):
         """[B]: log p(x | z) - KL(q(z | x) || p(z)), the KL in closed form, at beta = 1 and without dropout."""
 
 
+@runtime_checkable
+class Language(Protocol):
+    """A family that knows the probability of each row of tokens; `bits_per_char` asks for this."""
+
+    def log_probability(self, x: Tensor) -> Tensor:
+        """[B]: log p(row) in nats, each token given those before it in the row, without dropout."""
+
+
 def is_conditional(model: Family) -> bool:
     """Whether this model is told the classes of its rows."""
     return isinstance(model, Conditional) and model.conditional
