@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from trainables.data import digits
+from trainables.data import digits, sines
 from trainables.data._data import Split
-from trainables.metrics import active_units, elbo, nll
+from trainables.metrics import active_units, bits_per_dim, elbo, nll
 from trainables.models._family import Likelihood
 from trainables.models.vae import Model, kl_to_prior
 from trainables.training.params import Params
@@ -122,6 +122,40 @@ def test_a_k_below_one_is_refused() -> None:
 def test_a_model_without_likelihood_is_refused(metric: nll.Metric | elbo.Metric) -> None:
     with pytest.raises(ValueError, match="needs a model with a likelihood"):
         metric.measure(object(), gaussian_rows(3), torch.Generator())  # type: ignore[arg-type]
+
+
+class Uniform:
+    """Every pixel drawn alike from 16 levels."""
+
+    latent = 1
+
+    def log_weights(self, x: Tensor, noise_SBL: Tensor) -> Tensor:
+        return torch.full(noise_SBL.shape[:2], -x[0].numel() * math.log(16.0), dtype=torch.float64)
+
+    def bound(self, x: Tensor, noise_BL: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def test_numbers_drawn_alike_from_16_levels_cost_4_bits_each() -> None:
+    rows = digits.load().validation
+    found = bits_per_dim.Metric(k=8).measure(Uniform(), rows, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    assert found.value == pytest.approx(4.0)
+    assert (found.standard_error, found.sample_size) == (pytest.approx(0.0, abs=1e-9), len(rows))
+
+
+def test_bits_are_nats_in_another_unit_error_included(model: Model) -> None:
+    rows = digits.load().validation
+    bits, nats = (
+        metric.measure(model, rows, torch.Generator().manual_seed(0))
+        for metric in (bits_per_dim.Metric(k=4), nll.Metric(k=4))
+    )
+    unit = 64 * math.log(2.0)
+    assert (bits.value * unit, bits.standard_error * unit) == pytest.approx((nats.value, nats.standard_error))
+
+
+def test_a_density_has_no_bits() -> None:
+    assert "choose nll" in str(bits_per_dim.Metric.refusal(Model, sines.load()))
+    assert bits_per_dim.Metric.refusal(Model, digits.load()) is None
 
 
 def test_units_are_active_where_their_mean_varies_over_rows(model: Model) -> None:
