@@ -38,13 +38,13 @@ def over_rows(weight_B: Tensor, values: Tensor) -> Tensor:
     return (weights * values).sum(0)
 
 
-def linear(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Linear:
+def linear(inputs: int, outputs: int, *, bias: bool = True, generator: torch.Generator) -> nn.Linear:
     """A linear layer with torch's own initial distribution, drawn from `generator` in place of the global one.
 
     U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weight and bias, as `nn.Linear.reset_parameters` has it.
     """
     # On "meta" first: torch would otherwise draw initial values from the global generator, only to see them replaced.
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    layer = nn.Linear(inputs, outputs, bias, device="meta").to_empty(device="cpu")
     _draw(layer.weight, layer.bias, fan_in=inputs, generator=generator)
     return layer
 

@@ -1,0 +1,70 @@
+"""Attention: each place of a row sees the others.
+
+Vaswani et al. 2017, arXiv 1706.03762, section 3.2. Scores, softmax and mean are written out: torch's
+`scaled_dot_product_attention` has no second derivative on a CPU, and R1 needs one.
+There are no biases. That of the keys adds the same to every score of a query, which the softmax takes out again, so its
+gradient would be nothing but rounding, of which Adam makes steps.
+Floor: torch. Axes: B rows, T places that ask, S places that are seen, E numbers at a place, H heads, D numbers of a
+head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._layers import linear
+
+
+class MultiheadAttention(nn.Module):
+    """Attention of a row's places to one another, with the weights and the initial values of `nn.MultiheadAttention`.
+
+    That is the one with `bias=False` and `batch_first=True`, whose `state_dict` can be loaded.
+    Raises `ValueError` where the heads do not divide the width.
+    """
+
+    def __init__(self, width: int, heads: int, *, generator: torch.Generator) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(
+                f"heads must divide the width {width}, so that all are of one size, and they are {heads}: correct one "
+                "of them in the space"
+            )
+        self.heads = heads
+        # Xavier-uniform over the three as one, as torch has it: Glorot and Bengio 2010, eq. (16).
+        bound = (6.0 / (width + 3 * width)) ** 0.5
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width).uniform_(-bound, bound, generator=generator))
+        self.out_proj = linear(width, width, bias=False, generator=generator)
+
+    def forward(self, x_BTE: Tensor, *, causal: bool = False) -> Tensor:
+        """[B, T, E]; under `causal` a place sees itself and those before it."""
+        return self.attend(*self.project(x_BTE), causal=causal)
+
+    def project(self, x_BTE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, H, T, D]. Those of earlier places may be kept for later ones."""
+        parts = nn.functional.linear(x_BTE, self.in_proj_weight).chunk(3, -1)
+        heads = (*x_BTE.shape[:2], self.heads, x_BTE.shape[2] // self.heads)
+        query, key, value = (part.reshape(heads).transpose(1, 2) for part in parts)
+        return query, key, value
+
+    def attend(self, query_BHTD: Tensor, key_BHSD: Tensor, value_BHSD: Tensor, *, causal: bool = False) -> Tensor:
+        """[B, T, E]: what the queries find; under `causal` they are the last T of the S places."""
+        asked, seen = query_BHTD.shape[2], key_BHSD.shape[2]
+        hidden = None
+        if causal and asked > 1:
+            places = torch.arange(seen, device=key_BHSD.device)
+            hidden = places > places[seen - asked :, None]
+        found_BHTD = attention(query_BHTD * query_BHTD.shape[-1] ** -0.5, key_BHSD, value_BHSD, hidden=hidden)
+        out: Tensor = self.out_proj(found_BHTD.transpose(1, 2).flatten(2))
+        return out
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, *, hidden: Tensor | None = None) -> Tensor:
+    """[..., T, D]: for each query the mean of the values under the softmax over the keys of their products with it.
+
+    `hidden` [T, S] is True where a query does not see a key; it sees one at least.
+    """
+    scores = query @ key.mT
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, -torch.inf)
+    return scores.softmax(-1) @ value
