@@ -13,6 +13,7 @@ from trainables.models._layers import (
     MLP,
     add_singular_vectors,
     convolution,
+    doubling,
     halving,
     linear,
     normed,
@@ -22,14 +23,20 @@ from trainables.models.gan import Model
 from trainables.training.alone import Training
 from trainables.training.params import Params
 
-KINDS = ["linear", "convolution"]
+KINDS = ["linear", "convolution", "transposed convolution", "without a bias"]
+Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 
-def layer_of(kind: str, *, seed: int = 0) -> nn.Linear | nn.Conv2d:
+def layer_of(kind: str, *, seed: int = 0) -> Layer:
     generator = torch.Generator().manual_seed(seed)
-    made: nn.Linear | nn.Conv2d = (
-        linear(7, 5, generator=generator) if kind == "linear" else halving(3, 5, generator=generator)
-    )
+    made: Layer
+    match kind:
+        case "convolution":
+            made = halving(3, 5, generator=generator)
+        case "transposed convolution":
+            made = doubling(3, 5, generator=generator)
+        case _:
+            made = linear(7, 5, bias=kind == "linear", generator=generator)
     made.double()
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -39,24 +46,27 @@ def layer_of(kind: str, *, seed: int = 0) -> nn.Linear | nn.Conv2d:
 
 
 def rows(kind: str) -> Tensor:
-    shape = (4, 7) if kind == "linear" else (4, 3, 6, 6)
+    shape = (4, 3, 6, 6) if kind.endswith("convolution") else (4, 7)
     return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def largest(layer: nn.Module) -> Tensor:
+def matrix(layer: nn.Module) -> Tensor:
+    """The weight, a row for each output."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    return torch.linalg.svdvals(weight.detach().flatten(1))[0]
+    return (weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight).detach().flatten(1)
+
+
+def largest(layer: nn.Module) -> Tensor:
+    return torch.linalg.svdvals(matrix(layer))[0]
 
 
 def value(layer: nn.Module) -> Tensor:
     """u W v under the layer's vectors."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return layer.get_buffer("u") @ weight.detach().flatten(1) @ layer.get_buffer("v")
+    return layer.get_buffer("u") @ matrix(layer) @ layer.get_buffer("v")
 
 
-def stock_of(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+def stock_of(layer: Layer) -> nn.Module:
     """The same layer under torch's own spectral norm, with the same vectors."""
     stock = copy.deepcopy(layer)
     for name in ("u", "v"):
@@ -82,13 +92,18 @@ def test_three_steps_equal_torchs_own_in_values_gradients_and_vectors(kind: str)
         x = rows(kind).requires_grad_()
         own, theirs = normed(layer, x, 1.0), stock(x)
         assert torch.allclose(own, theirs, rtol=1e-12)
-        of_theirs = torch.autograd.grad(theirs.square().sum(), [x, stock.parametrizations.weight.original, stock.bias])  # type: ignore[union-attr, list-item]
-        of_own = torch.autograd.grad(own.square().sum(), [x, layer.weight, layer.bias])  # type: ignore[list-item]
+        of_theirs = torch.autograd.grad(theirs.square().sum(), [x, *_trained(stock)])
+        of_own = torch.autograd.grad(own.square().sum(), [x, *_trained(layer)])
         for one, other in zip(of_own, of_theirs, strict=True):
             assert torch.allclose(one, other, rtol=1e-11, atol=1e-13)
         kept = stock.parametrizations.weight[0]  # type: ignore[index, union-attr]
         assert torch.allclose(layer.get_buffer("u"), kept._u, rtol=1e-12)
         assert torch.allclose(layer.get_buffer("v"), kept._v, rtol=1e-12)
+
+
+def _trained(layer: nn.Module) -> list[nn.Parameter]:
+    """Bias and weight, where the one is there and by whatever name the other goes."""
+    return [parameter for _, parameter in sorted(layer.named_parameters())]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 LEAK = 0.01
+# What can have a spectral norm.
+NORMED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def is_on(knob: float | Tensor) -> bool:
@@ -50,10 +52,17 @@ def linear(inputs: int, outputs: int, *, bias: bool = True, generator: torch.Gen
 
 
 def convolution(
-    inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int = 0, generator: torch.Generator
+    inputs: int,
+    outputs: int,
+    *,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    bias: bool = True,
+    generator: torch.Generator,
 ) -> nn.Conv2d:
     """A convolution with torch's own initial distribution, as in `nn.Conv2d.reset_parameters`."""
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, device="meta").to_empty(device="cpu")
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias, device="meta").to_empty(device="cpu")
     _draw(layer.weight, layer.bias, fan_in=kernel**2 * inputs, generator=generator)
     return layer
 
@@ -71,16 +80,31 @@ def doubling(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Con
     return layer
 
 
+def quartering(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.Conv1d:
+    """A convolution of kernel 25 that leaves a quarter of the samples: Donahue et al. 2019, arXiv 1802.04208."""
+    layer = nn.Conv1d(inputs, outputs, 25, stride=4, padding=11, device="meta").to_empty(device="cpu")
+    _draw(layer.weight, layer.bias, fan_in=25 * inputs, generator=generator)
+    return layer
+
+
+def quadrupling(inputs: int, outputs: int, *, generator: torch.Generator) -> nn.ConvTranspose1d:
+    """A transposed convolution of kernel 25 that makes four samples of one, drawn as torch's own."""
+    layer = nn.ConvTranspose1d(inputs, outputs, 25, stride=4, padding=11, output_padding=1, device="meta")
+    layer = layer.to_empty(device="cpu")
+    _draw(layer.weight, layer.bias, fan_in=25 * outputs, generator=generator)
+    return layer
+
+
 def add_singular_vectors(network: nn.Module, *, generator: torch.Generator) -> None:
-    """Give each linear layer and 2-D convolution of a network what `normed` needs: the buffers `u` [O] and `v` [I].
+    """Give each linear layer and convolution of a network what `normed` needs: the buffers `u` [O] and `v` [I].
 
     They are the left and right singular vectors of the largest singular value of its weight [O, I], a convolution's
-    with all axes but the first as one: Miyato et al. 2018, arXiv 1802.05957. `u` is drawn, and both then found by as
-    many power iterations as torch's own spectral norm makes at first.
+    with all axes but that of the outputs as one: Miyato et al. 2018, arXiv 1802.05957. `u` is drawn, and both then
+    found by as many power iterations as torch's own spectral norm makes at first.
     """
     for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            weight_OI = layer.weight.detach().flatten(1)
+        if isinstance(layer, NORMED):
+            weight_OI = _matrix(layer).detach()
             u_O = torch.randn(len(weight_OI), generator=generator)
             layer.register_buffer("u", nn.functional.normalize(u_O, dim=0))
             layer.register_buffer("v", nn.functional.normalize(weight_OI.mT @ u_O, dim=0))
@@ -93,11 +117,11 @@ def turn_singular_vectors(network: nn.Module, spectral_norm: float | Tensor) -> 
     if not is_on(spectral_norm):
         return
     for layer in network.modules():
-        if not (isinstance(layer, nn.Linear | nn.Conv2d) and "u" in layer._buffers):
+        if not (isinstance(layer, NORMED) and "u" in layer._buffers):
             continue
         # In full precision also where autocast is on.
         with torch.no_grad(), torch.autocast(layer.weight.device.type, enabled=False):
-            weight_OI, v_I = layer.weight.flatten(1), layer.get_buffer("v")
+            weight_OI, v_I = _matrix(layer), layer.get_buffer("v")
             turned_O = nn.functional.normalize(weight_OI @ v_I, dim=0)
             turned_I = nn.functional.normalize(weight_OI.mT @ turned_O, dim=0)
             for name, turned in (("u", turned_O), ("v", turned_I)):
@@ -110,21 +134,23 @@ def turn_singular_vectors(network: nn.Module, spectral_norm: float | Tensor) -> 
 def normed(layer: nn.Module, x: Tensor, spectral_norm: float | Tensor) -> Tensor:
     """The layer's output, its weight divided by its largest singular value where `spectral_norm` is 1.
 
-    The value is u W v, under the singular vectors as they stand. It is one number, so the output is divided instead.
+    The value is u W v, under the singular vectors as they stand. It is one number, so the input is divided instead.
     """
-    if not is_on(spectral_norm):
-        plain: Tensor = layer(x)
-        return plain
-    assert isinstance(layer, nn.Linear | nn.Conv2d)
-    assert layer.bias is not None
-    # A sum and not a matrix product, which autocast would take in half precision.
-    largest = (torch.outer(layer.get_buffer("u"), layer.get_buffer("v")) * layer.weight.flatten(1)).sum()
-    if isinstance(spectral_norm, Tensor):
-        largest = torch.where(spectral_norm > 0.0, largest, 1.0)
-    if isinstance(layer, nn.Linear):
-        return nn.functional.linear(x, layer.weight) / largest + layer.bias
-    maps = nn.functional.conv2d(x, layer.weight, None, layer.stride, layer.padding)
-    return maps / largest + layer.bias[:, None, None]
+    if is_on(spectral_norm):
+        assert isinstance(layer, NORMED)
+        # A sum and not a matrix product, which autocast would take in half precision.
+        largest = (torch.outer(layer.get_buffer("u"), layer.get_buffer("v")) * _matrix(layer)).sum()
+        if isinstance(spectral_norm, Tensor):
+            largest = torch.where(spectral_norm > 0.0, largest, 1.0)
+        x = x / largest
+    out: Tensor = layer(x)
+    return out
+
+
+def _matrix(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    """The weight [O, I], all axes but that of the outputs as one; a transposed convolution has the outputs second."""
+    weight = layer.weight
+    return (weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight).flatten(1)
 
 
 def _draw(weight: Tensor, bias: Tensor | None, *, fan_in: int, generator: torch.Generator) -> None:
