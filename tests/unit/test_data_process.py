@@ -14,17 +14,32 @@ NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
 PROGRAM = """
 import importlib, json, sys, torch
 torch.set_num_threads(2)
-loads = {name: importlib.import_module(f"trainables.data.{name}").load for name in sys.argv[1:]}
-print(json.dumps({name: load().sha256 for name, load in loads.items()}))
+options = json.loads(sys.argv[1])
+loads = {name: importlib.import_module(f"trainables.data.{name}").load for name in options}
+print(json.dumps({name: load(**options[name]).sha256 for name, load in loads.items()}))
 """
 
 
-def test_a_fresh_process_loads_the_same_bytes() -> None:
+def example(name: str, folder: Path) -> dict[str, object]:
+    """The options to load the data set: none, or those of the files that a loader writes as its example."""
+    write = getattr(import_module(f"trainables.data.{name}"), "example", None)
+    if write is None:
+        return {}
+    folder.mkdir()
+    options: dict[str, object] = write(folder)
+    return options
+
+
+def test_a_fresh_process_loads_the_same_bytes(tmp_path: Path) -> None:
     # In the other order, so that nothing hangs on what was loaded before.
-    names = NAMES[::-1]
+    options = {name: example(name, tmp_path / name) for name in NAMES[::-1]}
     surroundings = {**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(FOLDER.parents[1])}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *names], env=surroundings, capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROGRAM, json.dumps(options)],
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    here = {name: import_module(f"trainables.data.{name}").load().sha256 for name in names}
+    here = {name: import_module(f"trainables.data.{name}").load(**own).sha256 for name, own in options.items()}
     assert json.loads(done.stdout) == here

@@ -96,11 +96,17 @@ def copies_note(before: int, after: int) -> list[str]:
 
 
 def held_out(
-    groups: Sequence[str], labels: NDArray[np.int64] | None = None, *, share: float | None = None, seed: int = 0
+    groups: Sequence[str],
+    labels: NDArray[np.int64] | None = None,
+    *,
+    share: float | None = None,
+    seed: int = 0,
+    names: Sequence[str] = (),
 ) -> dict[str, NDArray[np.int64]]:
     """The places of the rows of each split. Rows of one group come into one split; with labels, each class into all.
 
-    groups: what each row belongs to, such as its file. share: of the rows for validation, and as much again for test.
+    groups: what each row belongs to, such as its file. names: those of the classes, if they have any. share: of the
+    rows for validation, and as much again for test.
     A group's place depends on its name and the seed, so a file that is added moves few others. Rows come in random
     order. Raises `ValueError` for too few rows, groups, or rows of a class.
     """
@@ -118,7 +124,7 @@ def held_out(
             if labels is None or labels[place] == own:
                 rows.setdefault(group, []).append(place)
         if len(rows) < len(parts):
-            of_class = "" if own is None else f" of the class {own}"
+            of_class = "" if own is None else f" of the class {names[own] if names else own!r}"
             raise ValueError(
                 f"rows{of_class} must come from at least {len(parts)} files, blocks or other groups, one for each "
                 f"split, and they come from {len(rows)}: give more, or cut them into more"
@@ -136,6 +142,91 @@ def held_out(
             parts["train"] += rows[group]
     random = np.random.RandomState(seed)
     return {name: random.permutation(np.asarray(places, dtype=np.int64)) for name, places in parts.items()}
+
+
+def folder_classes(files: Sequence[Path], labels: str = "auto") -> tuple[list[str] | None, list[str] | None, list[str]]:
+    """What folders say of files, given by their paths below the user's folder: their splits, classes, and notes.
+
+    Folders called train, validation and test, or alike, are splits. The folders in these, or in the user's own, are
+    classes with `labels="folders"`; with "auto" if there are two and all files lie in one; with "none" never. Raises
+    `ValueError` where there are no such folders, or for another word.
+    """
+    if labels not in ("auto", "folders", "none"):
+        raise ValueError(f"labels are auto, folders or none, and they are {labels!r}: choose one of them")
+    heads = [file.parts[:-1] for file in files]
+    parts = [split_name(head[0]) if head else None for head in heads]
+    stated = [part for part in parts if part is not None]
+    notes = []
+    if len(stated) == len(files) and "train" in stated:
+        heads = [head[1:] for head in heads]
+        notes.append(f"the folders {', '.join(sorted(set(stated)))} are taken as splits")
+    else:
+        stated = []
+    classes = [head[0] for head in heads if head]
+    whole = len(classes) == len(files) and len(set(classes)) > 1
+    if labels == "folders" and not whole:
+        raise ValueError(
+            f"labels: folders needs every file in a sub-folder, its class, and two of these at least; {len(classes)} "
+            f"of {len(files)} files lie in {len(set(classes))} sub-folders: sort them, or leave labels out"
+        )
+    if classes and not whole and labels == "auto":
+        notes.append("no classes: not every file lies in one of two or more sub-folders")
+    return stated or None, classes if whole and labels != "none" else None, notes
+
+
+def split_name(word: str) -> str | None:
+    """The split that goes by this word, whichever of its usual names it is; None for another word."""
+    names = {
+        "train": ("train", "training"),
+        "validation": ("validation", "valid", "val", "dev"),
+        "test": ("test", "testing"),
+    }
+    return next((name for name, words in names.items() if word.lower() in words), None)
+
+
+def divided(
+    groups: Sequence[str],
+    *,
+    parts: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    share: float | None = None,
+    seed: int = 0,
+) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64] | None, list[str]]:
+    """The places of the rows of each split, their labels [N], and a note on which number stands for which class.
+
+    parts: the user's own split of each row; what these lack is held out of those to train on, and without them of all.
+    classes: of each row, by name; numbered by size where they are numbers, else from A to Z. Raises `ValueError` for
+    too few rows, or where a split lacks a class.
+    """
+    names: list[str] = []
+    labels: NDArray[np.int64] | None = None
+    if classes is not None:
+        names = sorted(set(classes), key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
+        numbers = {name: number for number, name in enumerate(names)}
+        labels = np.array([numbers[name] for name in classes], dtype=np.int64)
+    said = np.asarray(["train"] * len(groups) if parts is None else parts)
+    found = {name: np.flatnonzero(said == name) for name in ("train", "validation", "test")}
+    train = found["train"]
+    if missing := [name for name, places in found.items() if not len(places)]:
+        own_labels = None if labels is None else labels[train]
+        held = held_out([groups[int(place)] for place in train], own_labels, share=share, seed=seed, names=names)
+        for name in missing:
+            found[name] = train[held.pop(name)]
+        found["train"] = train[np.concatenate(list(held.values()))]
+    elif len(train) < FEWEST_ROWS:
+        raise ValueError(
+            f"there must be at least {FEWEST_ROWS} rows to train on, and there are {len(train)}: give more"
+        )
+    for name, places in found.items():
+        if labels is not None and (without := sorted(set(range(len(names))) - set(labels[places].tolist()))):
+            raise ValueError(
+                f"every split must have rows of each class, and {name} has none of {names[without[0]]!r}: add some, or "
+                "leave the splits to the loader"
+            )
+    random = np.random.RandomState(seed)
+    shuffled = {name: random.permutation(places) for name, places in found.items()}
+    listed = ", ".join(f"{number} is {name}" for number, name in enumerate(names) if name != str(number))
+    return shuffled, labels, [f"classes: {listed}"] if listed else []
 
 
 def as_splits(x: Any, labels: NDArray[np.int64] | None, places: Mapping[str, NDArray[np.int64]]) -> dict[str, Split]:
