@@ -6,6 +6,7 @@ resumable.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -186,6 +187,58 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def doctor(
+    target: Annotated[str | None, typer.Argument(metavar="[STUDY|HOME]", help="What is to be run, or goes on.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help="A file or folder of your own data.")] = None,
+    study: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the study that fits --data here.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=V", help="Change a key of the study.")
+    ] = None,
+) -> None:
+    """Say what stands in the way of a search, or what is understood of your own data."""
+    if data is not None:
+        if target is not None:
+            raise RequestError(f"doctor: one thing at a time; {target} and --data {data} came. Give one of them.")
+        _explain_data(data, study, changes or [])
+        return
+    if study is not None:
+        raise RequestError(f"doctor: --study {study} is written for data. Give them: --data PATH.")
+    if target is None and changes:
+        raise RequestError(f"doctor: --set {changes[0]} changes a study. Name it, or give --data PATH.")
+    from hpo.doctor import machine, request
+
+    of_study = request(target, changes=changes or []) if target else ()
+    broken = False
+    for finding in itertools.chain(machine(), of_study):
+        broken = broken or finding.outcome == "broken"
+        style = {"broken": "red", "note": "yellow"}.get(finding.outcome)
+        out.print(f"{finding.outcome:8}{finding.subject}: {finding.text}", style=style)
+    if broken:
+        raise typer.Exit(1)
+
+
+def _explain_data(path: Path, file: Path | None, changes: list[str]) -> None:
+    """Print what is understood of the data, and the study that fits; write it where a file is given."""
+    from hpo import own_data, parts
+
+    if file is not None and file.exists():
+        raise RequestError(f"doctor: a study is written to a new file; {file} is there. Give another --study.")
+    found, written = own_data.study_for(path, changes=changes)
+    kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in own_data.suffixes_in(path).items())
+    out.print(f"{path}: {kinds}")
+    for subject, text in own_data.understood(parts.data_of(found)):
+        out.print(f"  {subject:12}{text}")
+    study = own_data.as_yaml(written)
+    if file is None:
+        out.print("\nA study that fits; --study FILE writes it:\n")
+        out.print(study)
+        return
+    file.write_text(study, encoding="utf-8")
+    name = shlex.quote(str(file))
+    out.print(f"{file} is a study that fits; next: hpo doctor {name}   hpo search {name}")
+
+
 def _unbuilt(verb: str) -> Callable[[], None]:
     def refuse() -> None:
         raise NotBuilt(f"{verb}: the design has this verb and this release does not yet. See `hpo --help`.")
@@ -194,7 +247,7 @@ def _unbuilt(verb: str) -> Callable[[], None]:
     return refuse
 
 
-UNBUILT = ("sample", "verify", "ui", "submit", "replay", "doctor")
+UNBUILT = ("sample", "verify", "ui", "submit", "replay")
 for _verb in UNBUILT:
     app.command(name=_verb, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
         _unbuilt(_verb)

@@ -40,7 +40,7 @@ class Config(BaseModel):
     study: str
     trial: int | None = None
     model: str
-    data: str | dict[str, Scalar] | None
+    data: str | dict[str, Scalar | list[Scalar]] | None
     objective: Objective
     epochs: int
     seed: int

@@ -19,7 +19,7 @@ from hpo.home import Home, second_driver
 from hpo.mirror import Ending
 from hpo.pruning import make_pruner
 from hpo.samplers import make_sampler
-from hpo.study import Study
+from hpo.study import Objective, Study
 from hpo.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -81,9 +81,7 @@ def search(
     if place.exists():
         study.check_continues(place.study)
     _wait_for_holder(place)
-    direction = parts.check(study).direction
-    make_pruner(study.pruner, epochs=study.budget.epochs)
-    make_sampler(study.sampler, space=parts.space_of(study), seed=study.seed)
+    direction = check(study).direction
     for name, value in (_RAY_ENVIRONMENT | (_LOOPBACK if address is None else {})).items():
         os.environ.setdefault(name, value)
     from hpo import driver
@@ -107,6 +105,14 @@ def search(
     return Result(
         study=study, home=place.path, status=outcome.status, interrupted=outcome.interrupted, unsynced=unsynced
     )
+
+
+def check(study: Study) -> Objective:
+    """Return the objective of a study whose every part was tried, sampler and pruner too; raise RequestError if not."""
+    objective = parts.check(study)
+    make_pruner(study.pruner, epochs=study.budget.epochs)
+    make_sampler(study.sampler, space=parts.space_of(study), seed=study.seed)
+    return objective
 
 
 def _wait_for_holder(home: Home) -> None:

@@ -11,7 +11,7 @@ import gc
 import inspect
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo import plugins
@@ -154,12 +154,17 @@ def data_of(study: Study) -> Any:
     """Return the study's data set; read once a process."""
     if study.data is None:
         raise RequestError("data: a model family needs a data set, and none was given. Add `data: digits`.")
-    if isinstance(study.data, str):
-        return _load_data(study.data, "{}")
-    options = dict(study.data)
+    return load_data(study.data)
+
+
+def load_data(written: str | Mapping[str, Any]) -> Any:
+    """Return the data set of that name, or of the name and the options in a mapping; read once a process."""
+    if isinstance(written, str):
+        return _load_data(written, "{}")
+    options = dict(written)
     name = options.pop("name", None)
     if not isinstance(name, str):
-        raise RequestError(f"data: a mapping needs a `name` and the options of that data set; {study.data!r} came.")
+        raise RequestError(f"data: a mapping needs a `name` and the options of that data set; {written!r} came.")
     return _load_data(name, json.dumps(options, sort_keys=True))
 
 

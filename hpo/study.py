@@ -184,7 +184,7 @@ class Study(_Frozen):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     model: str
-    data: str | dict[str, Scalar] | None = None
+    data: str | dict[str, Scalar | list[Scalar]] | None = None
     space: str | dict[str, Any]
     objective: str | Objective | list[str]
     constraints: list[Constraint] = []
@@ -225,7 +225,7 @@ class Study(_Frozen):
                                f"{nearest(str(source), known)}.")  # fmt: skip
         values = read_yaml(path)
         for change in changes:
-            _apply(values, change)
+            apply_change(values, change)
         return cls(**values)
 
     @property
@@ -282,7 +282,8 @@ def _refuse_unbuilt(study: Study) -> None:
                            "leave the key out.")  # fmt: skip
 
 
-def _apply(values: dict[str, Any], change: str) -> None:
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Set one key of a study as it is written: `key=value` or `a.b=value`, the value in YAML."""
     path, equals, text = change.partition("=")
     if not equals or not path:
         raise RequestError(f"--set takes key=value or a.b=value; {change!r} came.")

@@ -108,6 +108,11 @@ def sync(study: Study, home: Home, *, connect: Connect = connect) -> int:
             ) from error
 
 
+def without_password(uri: str) -> str:
+    """A tracking URI as it may be shown."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
 class Mirror:
     """The event log of one home, followed into MLflow. A context for one thread; another may call `give_up` alone.
 
@@ -118,7 +123,7 @@ class Mirror:
         self._study, self._home, self._live, self._connect = study, home, live, connect
         self._objective = parts.objective_of(study)
         self._uri = study.tracking or f"sqlite:///{home.mlflow_db}"
-        self.shown_uri = re.sub(r"//[^/@]*@", "//", self._uri)  # without a password
+        self.shown_uri = without_password(self._uri)
         self.traffic = Traffic()
         self._log = EventLog(home)
         self._position = Position.load(home.tracking_offset)
