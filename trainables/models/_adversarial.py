@@ -35,16 +35,19 @@ class Adversarial(nn.Module):
     """A discriminator that tells rows from samples, and a generator that learns from it; `build` is the family's.
 
     A family makes the networks `discriminator` and `generator`, and what calls them: `_fakes` and `_logits`. Both meet
-    rows in the discriminator's scale, [B, *shape]: grey levels as -1..1, real numbers as they are. One whose
-    discriminator has a spectral norm adds the knob `spectral_norm`.
+    rows in the discriminator's scale, [B, *shape]: grey levels as -1..1, real numbers as they are, of which those of
+    audio are -1..1 too. One whose discriminator has a spectral norm adds the knob `spectral_norm`.
 
-    noise_shape: of what the generator makes one row from. units: U, how many of the discriminator's can be dropped.
+    noise_shape: of what the generator makes one row from. units: U, how many of the discriminator's can be dropped, and
+    what uniform numbers it takes for a row besides.
     Raises `ValueError` where classes are asked for and the rows have no labels.
     """
 
     players: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
     averaged: ClassVar[tuple[str, ...]] = ("generator",)
     stacks: ClassVar[bool] = True
+    randomized: ClassVar[tuple[str, ...]] = ("dropout",)
+    """The knobs above 0 under which the discriminator takes uniform numbers."""
 
     discriminator: nn.Module
     generator: nn.Module
@@ -56,6 +59,8 @@ class Adversarial(nn.Module):
                 f"a conditional model needs labels, and the rows of {data.name!r} have none: set conditional to false"
             )
         self.shape, self.levels, self.dtype_of_data = data.shape, data.levels, data.train.x.dtype
+        # Audio is -1..1 as it comes.
+        self.bounded = data.levels is not None or data.modality == "audio"
         self.noise_shape, self.units = noise_shape, units
         self.conditional, self.classes = conditional, data.classes if conditional else 0
         labels = data.train.labels if conditional else None
@@ -108,7 +113,7 @@ class Adversarial(nn.Module):
         noise = self.draw_samples(generator, rows=rows)
         # The discriminator sees reals and fakes, and fakes while the generator learns from it.
         seen = ("real", "fake") if player == "discriminator" else ("fake",)
-        for name in seen if knobs["dropout"] > 0.0 else ():
+        for name in seen if any(knobs[name] > 0.0 for name in self.randomized) else ():
             shape = (rows, self.units)
             noise[f"dropout_{name}"] = torch.rand(shape, generator=generator, device=generator.device)
         for name in seen:
@@ -165,6 +170,10 @@ class Adversarial(nn.Module):
         """New rows [B, *shape] in the discriminator's scale, from noise [B, *noise_shape]."""
         raise NotImplementedError
 
+    def _learning(self, noise: Noise, knobs: Knobs) -> Tensor:
+        """The new rows that the generator learns from, of which the gradient reaches its weights."""
+        return self._fakes(noise["latent"], noise.get("label"))
+
     def _logits(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
         """One logit a row [B], or one at every step [B, T], from rows [B, *shape] and uniforms where units drop.
 
@@ -174,7 +183,7 @@ class Adversarial(nn.Module):
 
     def _bounded(self, rows: Tensor) -> Tensor:
         """What a generator's last layer gives, in the scale of the rows."""
-        return rows if self.levels is None else rows.tanh()
+        return rows.tanh() if self.bounded else rows
 
     def _scaled(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Rows of the data in the discriminator's scale."""
@@ -225,7 +234,7 @@ class Adversarial(nn.Module):
 
     def _generator_loss(self, noise: Noise, knobs: Knobs, weight_B: Tensor) -> Losses:
         labels_B = noise.get("label")
-        fake = self._fakes(noise["latent"], labels_B)
+        fake = self._learning(noise, knobs)
         seen = self.augmentation("fake", fake, noise, knobs)
         logits = self._judged(seen, labels_B, noise.get("dropout_fake"), knobs)
         loss = over_rows(weight_B, mean_over_steps(generator_loss(logits, knobs)))

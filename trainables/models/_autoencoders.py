@@ -101,10 +101,10 @@ def pair(
             hidden=(maps, maps[::-1]),
         )
     if architecture == "gru":
-        if len(shape) != 2:
+        if data.modality != "series" or len(shape) != 2:
             raise ValueError(
-                "the architecture 'gru' needs series [steps, features], "
-                f"and rows of {data.name!r} have the shape {list(shape)}: set architecture to mlp or conv"
+                f"the architecture 'gru' needs series [steps, features], and rows of {data.name!r} are {data.modality} "
+                f"of the shape {list(shape)}: set architecture to mlp or conv"
             )
         steps, features = shape
         return Pair(

@@ -1,9 +1,11 @@
-"""Generative adversarial network: a perceptron or a convolutional pair; `_adversarial` holds the losses.
+"""Generative adversarial network: perceptrons, or convolutions of images or sounds; `_adversarial` holds the losses.
 
 Convolutions: Radford et al. 2016, arXiv 1511.06434, without its batch normalization, which would mix rows and spoil a
-gradient penalty. Classes are shown to both networks as one-hot vectors: Mirza and Osindero 2014, arXiv 1411.1784. The
-discriminator may have a spectral norm: Miyato et al. 2018, arXiv 1802.05957.
-Floor: torch. Axes: B rows, N numbers of noise and one-hot classes, C channels, Y and X places in an image, U units.
+gradient penalty. Waves: WaveGAN, Donahue et al. 2019, arXiv 1802.04208. Classes are shown to both networks as one-hot
+vectors: Mirza and Osindero 2014, arXiv 1411.1784. The discriminator may have a spectral norm: Miyato et al. 2018, arXiv
+1802.05957.
+Floor: torch. Axes: B rows, N numbers of noise and one-hot classes, C channels, Y and X places in an image, U units and
+shuffles.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ from ._adversarial import Adversarial, one_hot
 from ._convolutions import Downsampling, Upsampling, pyramid
 from ._family import Knobs, refuse_text
 from ._layers import MLP, add_singular_vectors
+from ._waves import WaveDownsampling, WaveUpsampling, waves
 
+ARCHITECTURES = ("mlp", "conv", "wave")
 LEAK = 0.2
 
 
 class Model(Adversarial):
-    """A GAN over rows of grey levels, scaled to [-1, 1] and with a tanh, or of real numbers as they are."""
+    """A GAN over rows of grey levels, scaled to [-1, 1] and with a tanh, of audio likewise, or of real numbers."""
 
     structural: ClassVar[tuple[str, ...]] = ("architecture", "latent", "width", "depth", "conditional")
+    randomized: ClassVar[tuple[str, ...]] = ("dropout", "phase_shuffle")
 
     def __init__(
         self,
@@ -44,21 +49,29 @@ class Model(Adversarial):
         for name, value in (("latent", latent), ("width", width), ("depth", depth)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, and it is {value}: correct it in the space")
-        if architecture not in ("mlp", "conv"):
-            raise ValueError(f"architecture must be 'mlp' or 'conv', and it is {architecture!r}: correct the space")
-        convolutional = architecture == "conv"
-        coarsest, doublings = pyramid(data) if convolutional else (0, 0)
-        # As many channels again at each halving: what a map loses in places it gains in channels.
-        hidden = tuple(width * 2**level for level in range(doublings)) if convolutional else (width,) * depth
-        super().__init__(data, noise_shape=(latent,), units=sum(hidden), conditional=conditional)
-        self.hidden, self.convolutional = hidden, convolutional
-        if convolutional:
-            channels, classes = self.shape[0], self.classes
-            self.discriminator = Downsampling(
-                (channels + classes, *hidden), side=coarsest, outputs=1, generator=generator, leak=LEAK
+        if architecture not in ARCHITECTURES:
+            raise ValueError(
+                f"architecture must be one of {', '.join(ARCHITECTURES)}, and it is {architecture!r}: correct it in "
+                "the space"
             )
-            up = (*hidden[::-1], channels)
+        if architecture == "mlp":
+            hidden = (width,) * depth
+        else:
+            coarsest, levels = pyramid(data) if architecture == "conv" else waves(data)
+            # As many channels again at each level: what a map loses in places it gains in channels.
+            hidden = tuple(width * 2**level for level in range(levels))
+        # What the uniform numbers of a row are for: units of each layer, and a shuffle before each layer but the first.
+        uniforms = (*hidden, len(hidden) - 1) if architecture == "wave" else hidden
+        super().__init__(data, noise_shape=(latent,), units=sum(uniforms), conditional=conditional)
+        self.architecture, self.uniforms = architecture, uniforms
+        channels, classes = self.shape[0], self.classes
+        down, up = (channels + classes, *hidden), (*hidden[::-1], channels)
+        if architecture == "conv":
+            self.discriminator = Downsampling(down, side=coarsest, outputs=1, generator=generator, leak=LEAK)
             self.generator = Upsampling(latent + classes, up, side=coarsest, generator=generator, leak=LEAK)
+        elif architecture == "wave":
+            self.discriminator = WaveDownsampling(down, samples=coarsest, outputs=1, generator=generator, leak=LEAK)
+            self.generator = WaveUpsampling(latent + classes, up, samples=coarsest, generator=generator, leak=LEAK)
         else:
             size = math.prod(self.shape)
             self.discriminator = MLP((size + self.classes, *hidden, 1), generator=generator, leak=LEAK)
@@ -70,36 +83,46 @@ class Model(Adversarial):
         refuse_text(data, model="gan")
         Augmentation.check(params, data=data)
         architecture = params.text("architecture")
+        if "phase_shuffle" in params and architecture != "wave":
+            raise ValueError(
+                f"phase_shuffle belongs to the architecture 'wave', and it is {architecture!r}: remove it from the "
+                "space, or set architecture to wave"
+            )
         return cls(
             data,
             architecture=architecture,
             latent=params.integer("latent"),
             width=params.integer("width"),
-            # The side of the images decides the depth of a convolutional pair.
-            depth=1 if architecture == "conv" else params.integer("depth"),
+            # The size of a row decides the depth of a convolutional pair.
+            depth=params.integer("depth") if architecture == "mlp" else 1,
             conditional=params.boolean("conditional", False),
             generator=generator,
         )
 
     @classmethod
     def knobs(cls, params: Params) -> dict[str, float]:
-        return {**super().knobs(params), "spectral_norm": float(params.boolean("spectral_norm", False))}
+        shuffle = params.integer("phase_shuffle", 0)
+        if shuffle < 0:
+            raise ValueError(f"phase_shuffle must be at least 0 samples, and it is {shuffle}: correct it in the space")
+        norm = params.boolean("spectral_norm", False)
+        return {**super().knobs(params), "spectral_norm": float(norm), "phase_shuffle": float(shuffle)}
 
     def _fakes(self, latent: Tensor, labels_B: Tensor | None) -> Tensor:
         rows: Tensor = self.generator(self._with_classes(latent, labels_B))
         return self._bounded(rows).view(-1, *self.shape)
 
     def _logits(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
-        seen = self._with_classes(rows if self.convolutional else rows.flatten(1), labels_B)
-        uniforms = () if uniform_BU is None else torch.split(uniform_BU, list(self.hidden), 1)
-        logits: Tensor = self.discriminator(seen, uniforms, knobs["dropout"], knobs["spectral_norm"])
+        seen = self._with_classes(rows.flatten(1) if self.architecture == "mlp" else rows, labels_B)
+        uniforms = () if uniform_BU is None else torch.split(uniform_BU, list(self.uniforms), 1)
+        shuffle = (knobs["phase_shuffle"],) if self.architecture == "wave" else ()
+        logits: Tensor = self.discriminator(seen, uniforms, knobs["dropout"], knobs["spectral_norm"], *shuffle)
         return logits[:, 0]
 
     def _with_classes(self, values: Tensor, labels_B: Tensor | None) -> Tensor:
-        """The classes beside vectors [B, N], or beside images [B, C, Y, X] as maps that are 1 or 0 everywhere."""
+        """The classes beside vectors [B, N], or beside the channels of images and sounds, 1 or 0 in every place."""
         if labels_B is None:
             return values
         classes = one_hot(labels_B, self.classes, dtype=values.dtype)
-        if values.dim() == 4:
-            classes = classes[..., None, None].expand(-1, -1, *values.shape[2:])
+        places = values.shape[2:]
+        classes = classes.view(*classes.shape, *[1] * len(places)).expand(-1, -1, *places)
         return torch.cat([values, classes], 1)
