@@ -96,7 +96,7 @@ def as_rows(pictures: Sequence[Picture], *, size: int | None, mode: str | None) 
             image = image.resize((size, size), Image.Resampling.BICUBIC)
         rows.append(np.asarray(image.convert(mode), dtype=np.uint8).reshape(size, size, -1).transpose(2, 0, 1))
     lost = Counter(what for picture in pictures for what in picture.lost)
-    return np.stack(rows), [*notes, *(f"{count} images: {what}" for what, count in sorted(lost.items()))]
+    return np.stack(rows), [*notes, *(f"{what}: {count} of {len(rows)} images" for what, count in sorted(lost.items()))]
 
 
 def _read(image: Image, size: int | None) -> Picture:
