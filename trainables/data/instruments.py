@@ -139,6 +139,8 @@ def _pluck(random: np.random.RandomState, seconds_n: NDArray[np.float64]) -> _Ma
 def _bell(random: np.random.RandomState, seconds_n: NDArray[np.float64]) -> _Made:
     f0, ratio = _log_uniform(random, F0), RATIOS[random.randint(len(RATIOS))]
     index, decay = random.uniform(*INDEX), random.uniform(*BELL_DECAY)
+    # Carson's rule: nearly all power lies within f0 +- (index + 1) ratio f0, which must not fold back.
+    index = min(index, (SAMPLE_RATE / 2.0 - f0) / (ratio * f0) - 1.0)
     envelope_n = np.exp(-seconds_n / decay)
     angle_n = 2.0 * np.pi * f0 * seconds_n
     return np.sin(angle_n + index * envelope_n * np.sin(ratio * angle_n)) * envelope_n, f0, decay
