@@ -18,12 +18,8 @@ BYTE_LEVELS = 256
 
 
 def windows(tokens: Sequence[str], length: int) -> list[tuple[str, ...]]:
-    """Every `length` tokens from the first on; the last window is moved back to end with the last token.
-
-    Empty where there are fewer tokens than that.
-    """
-    begins = [*range(0, len(tokens) - length, length), len(tokens) - length] if len(tokens) >= length else []
-    return [tuple(tokens[begin : begin + length]) for begin in begins]
+    """Every `length` tokens from the first on, without overlap; fewer that are left at the end are left out."""
+    return [tuple(tokens[begin : begin + length]) for begin in range(0, len(tokens) - length + 1, length)]
 
 
 def encoded(parts: Mapping[str, Sequence[Sequence[str]]]) -> tuple[dict[str, Split], tuple[str, ...]]:
