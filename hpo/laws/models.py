@@ -170,7 +170,8 @@ def _reached(subject: Subject, params: Config, player: str) -> dict[str, bool]:
             reached[name] = reached[name] or bool(gradient.any())
         with torch.no_grad():
             for parameter in as_module(model).parameters():
-                parameter.mul_(GROWTH)
+                # A gate that begins at 0, as that of SAGAN's attention, lets no gradient through until it has moved.
+                parameter.copy_(torch.where(parameter == 0.0, 1.0, GROWTH * parameter))
     return reached
 
 

@@ -34,6 +34,16 @@ def test_parameters_begin_aligned_and_what_lies_between_is_zero() -> None:
     assert not flat.values[between == 1.0].any()
 
 
+def test_a_number_and_a_stack_of_them_have_views_too() -> None:
+    layout = Layout.of([torch.zeros(()), torch.zeros(3)])
+    vector = torch.arange(float(layout.size))
+    number, three = layout.views(vector)
+    assert (number.shape, three.shape) == ((), (3,))
+    assert float(number) == 0.0
+    stacked, _ = layout.views(torch.stack([vector, vector + 7.0]))
+    assert stacked.tolist() == [0.0, 7.0]
+
+
 def test_gradients_are_taken_into_one_vector_and_one_step_moves_all() -> None:
     module, plain = network(), network()
     flat = Flat(module)

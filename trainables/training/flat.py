@@ -40,7 +40,7 @@ class Layout:
     def views(self, vector: Tensor) -> list[Tensor]:
         """[..., P] -> one view [..., *shape] for each parameter."""
         return [
-            vector[..., offset : offset + shape.numel()].view(*vector.shape[:-1], *shape)
+            vector[..., offset : offset + shape.numel()].view((*vector.shape[:-1], *shape))
             for shape, offset in zip(self.shapes, self.offsets, strict=True)
         ]
 
