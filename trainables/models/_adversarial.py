@@ -308,9 +308,18 @@ def mean_over_steps(values: Tensor) -> Tensor:
     return values if values.dim() == 1 else values.mean(1)
 
 
-def one_hot(labels_B: Tensor, classes: int, *, dtype: torch.dtype) -> Tensor:
-    """[B, classes]: 1 at the class of the row, 0 elsewhere. By comparison, since torch's own cannot be stacked."""
-    return (labels_B[:, None] == torch.arange(classes, device=labels_B.device)).to(dtype)
+def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype) -> Tensor:
+    """[..., classes]: 1 at the class, 0 elsewhere. By comparison, since torch's own cannot be stacked."""
+    return (labels[..., None] == torch.arange(classes, device=labels.device)).to(dtype)
+
+
+def with_classes(values: Tensor, labels_B: Tensor | None, classes: int) -> Tensor:
+    """The one-hot classes beside vectors [B, N], or beside channels [B, C, ...], 1 or 0 in every place; none as is."""
+    if labels_B is None:
+        return values
+    beside = one_hot(labels_B, classes, dtype=values.dtype)
+    places = values.shape[2:]
+    return torch.cat([values, beside.view(*beside.shape, *[1] * len(places)).expand(-1, -1, *places)], 1)
 
 
 def _both(real: Tensor | None, fake: Tensor | None) -> Tensor | None:

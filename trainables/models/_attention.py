@@ -1,11 +1,12 @@
 """Attention: each place of a row sees the others.
 
-Vaswani et al. 2017, arXiv 1706.03762, section 3.2. Scores, softmax and mean are written out: torch's
-`scaled_dot_product_attention` has no second derivative on a CPU, and R1 needs one.
+Vaswani et al. 2017, arXiv 1706.03762, section 3.2; for images Zhang et al. 2019 (SAGAN), arXiv 1805.08318. Scores,
+softmax and mean are written out: torch's `scaled_dot_product_attention` has no second derivative on a CPU, and R1 needs
+one.
 There are no biases. That of the keys adds the same to every score of a query, which the softmax takes out again, so its
 gradient would be nothing but rounding, of which Adam makes steps.
 Floor: torch. Axes: B rows, T places that ask, S places that are seen, E numbers at a place, H heads, D numbers of a
-head.
+head, C channels, Y and X places in an image.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._layers import linear
+from ._layers import convolution, linear, normed
 
 
 class MultiheadAttention(nn.Module):
@@ -57,6 +58,31 @@ class MultiheadAttention(nn.Module):
         found_BHTD = attention(query_BHTD * query_BHTD.shape[-1] ** -0.5, key_BHSD, value_BHSD, hidden=hidden)
         out: Tensor = self.out_proj(found_BHTD.transpose(1, 2).flatten(2))
         return out
+
+
+class SelfAttention(nn.Module):
+    """The places of a map attend to one another, and what they find is added to them times `gamma`, which begins at 0.
+
+    SAGAN, section 3: 1x1 convolutions f and g to an eighth of the channels, h to half of them, and one back to all.
+    The products are not divided by a root of their size, as in the paper.
+    """
+
+    def __init__(self, channels: int, *, generator: torch.Generator) -> None:
+        super().__init__()
+
+        def to(inputs: int, outputs: int) -> nn.Conv2d:
+            return convolution(inputs, outputs, kernel=1, bias=False, generator=generator)
+
+        few, half = max(1, channels // 8), max(1, channels // 2)
+        self.f, self.g, self.h = to(channels, few), to(channels, few), to(channels, half)
+        self.back = to(half, channels)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x_BCYX: Tensor, spectral_norm: float | Tensor = 0.0) -> Tensor:
+        """A map of the same shape; the convolutions take part in a spectral norm, and `gamma` does not."""
+        key, query, value = (normed(layer, x_BCYX, spectral_norm).flatten(2).mT for layer in (self.f, self.g, self.h))
+        found_BCYX = attention(query, key, value).mT.reshape(len(x_BCYX), -1, *x_BCYX.shape[2:])
+        return x_BCYX + self.gamma * normed(self.back, found_BCYX, spectral_norm)
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, *, hidden: Tensor | None = None) -> Tensor:
