@@ -224,12 +224,11 @@ def _explain_data(path: Path, file: Path | None, changes: list[str]) -> None:
 
     if file is not None and file.exists():
         raise RequestError(f"doctor: a study is written to a new file; {file} is there. Give another --study.")
-    found, written = own_data.study_for(path, changes=changes)
+    found, study = own_data.study_for(path, changes=changes)
     kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in own_data.suffixes_in(path).items())
     out.print(f"{path}: {kinds}")
     for subject, text in own_data.understood(parts.data_of(found)):
         out.print(f"  {subject:12}{text}")
-    study = own_data.as_yaml(written)
     if file is None:
         out.print("\nA study that fits; --study FILE writes it:\n")
         out.print(study)

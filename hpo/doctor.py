@@ -196,7 +196,7 @@ def _tracking(uri: str, *, where: Home) -> Finding:
         if uri.startswith("sqlite:///"):
             _write_back(Path(uri.removeprefix("sqlite:///")))
         elif uri.startswith(("http://", "https://")):
-            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HTTP_SECONDS):
+            with urllib.request.urlopen(f"{shown.rstrip('/')}/health", timeout=HTTP_SECONDS):
                 pass
         else:
             return Finding(subject="tracking", text=f"{shown}: not tried", outcome="note")

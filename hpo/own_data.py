@@ -10,7 +10,7 @@ import itertools
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +89,8 @@ def suffixes_in(path: Path) -> Counter[str]:
     return Counter(file.suffix.lower() for file, names in parts_of if not any(n.startswith(".") for n in names))
 
 
-def study_for(path: Path, *, changes: Sequence[str] = ()) -> tuple[Study, dict[str, Any]]:
-    """A study of the data at this path, checked whole, and the same as it is written to a file.
+def study_for(path: Path, *, changes: Sequence[str] = ()) -> tuple[Study, str]:
+    """A study of the data at this path, every part of it tried, and the same as YAML for a file.
 
     changes: `a.b=value`, as of a study file; `data.name=...` takes another loader. Raises RequestError with the
     loader's own message where the data do not load.
@@ -103,7 +103,7 @@ def study_for(path: Path, *, changes: Sequence[str] = ()) -> tuple[Study, dict[s
     if data["data"]["name"] is None:
         data["data"]["name"] = loader_of(path)
     loaded: Data = parts.load_data(data["data"])
-    refused = ""
+    refusals: dict[str, None] = {}
     for model, objective in itertools.product(_MODELS[loaded.modality], _OBJECTIVES[loaded.modality]):
         written = {
             "name": _name(path, model["model"]),
@@ -114,21 +114,16 @@ def study_for(path: Path, *, changes: Sequence[str] = ()) -> tuple[Study, dict[s
             "budget": dict(_BUDGET),
             "pruner": dict(_PRUNER),
         }
-        for change in changes:
-            apply_change(written, change)
         try:
+            for change in changes:
+                apply_change(written, change)
             study = Study(**written)
             parts.check(study)
         except RequestError as error:
-            refused = refused or str(error)
+            refusals[str(error)] = None
         else:
-            return study, written
-    raise RequestError(f"These data load, and a study of them does not stand. {refused}")
-
-
-def as_yaml(written: Mapping[str, Any]) -> str:
-    """A study as a person would write it: a line a key."""
-    return yaml.safe_dump(dict(written), sort_keys=False, default_flow_style=None, width=1000, allow_unicode=True)
+            return study, _as_yaml(written, refusals)
+    raise RequestError(f"The data load, and this study of them does not stand. {next(iter(refusals))}")
 
 
 def understood(data: Data) -> Iterator[tuple[str, str]]:
@@ -152,6 +147,14 @@ def understood(data: Data) -> Iterator[tuple[str, str]]:
         yield "note", note
     yield "content", f"sha256 {data.sha256}"
     yield "license", data.license
+
+
+def _as_yaml(written: Mapping[str, Any], refusals: Iterable[str]) -> str:
+    """A study as a person would write it, a line a key; what it would have had if the data took it comes first."""
+    comments = "".join(f"# {refusal}\n" for refusal in refusals)
+    return comments + yaml.safe_dump(
+        dict(written), sort_keys=False, default_flow_style=None, width=1000, allow_unicode=True
+    )
 
 
 def _readers(role: str) -> dict[str, Sequence[str]]:
