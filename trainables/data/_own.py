@@ -95,6 +95,15 @@ def copies_note(before: int, after: int) -> list[str]:
     return [f"removed {before - after} rows that equal another one"] if after < before else []
 
 
+def share_held_out(share: float | None, *, rows: int) -> float:
+    """The share of so many rows for validation: the user's, or the default; raises `ValueError` for what is none."""
+    if share is None:
+        return float(np.clip(WANTED_ROWS / rows, *HELD_OUT))
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 < share < 0.5:
+        raise ValueError(f"held_out must lie above 0 and below 0.5, and it is {share!r}: correct it in the study")
+    return float(share)
+
+
 def held_out(
     groups: Sequence[str],
     labels: NDArray[np.int64] | None = None,
@@ -112,10 +121,7 @@ def held_out(
     """
     if len(groups) < FEWEST_ROWS:
         raise ValueError(f"there must be at least {FEWEST_ROWS} rows, and there are {len(groups)}: give more data")
-    if share is None:
-        share = float(np.clip(WANTED_ROWS / len(groups), *HELD_OUT))
-    if not 0.0 < share < 0.5:
-        raise ValueError(f"held_out must lie above 0 and below 0.5, and it is {share}: correct it in the study")
+    share = share_held_out(share, rows=len(groups))
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     classes = [None] if labels is None else sorted(set(labels.tolist()))
     for own in classes:

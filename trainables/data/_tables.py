@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # Columns whose cells are numbers in at least this share are meant to be numbers.
 MOSTLY = 0.5
+# A date, perhaps with a time; and cells that pandas takes for text, but a person for numbers.
+DATE = r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?"
+NUMBER = r"\s*[-+]?(\d{1,3}([,.' ]\d{3})+([,.]\d+)?|\d+,\d+)\s*"
 # Cells, columns or series that one message names.
 NAMED = 5
 
@@ -37,6 +40,7 @@ def tabular(
     numbers, for what is missing where the form does not say what to do, and for too few rows.
     """
     said = list(notes)
+    form = _with_time(tables, form, said=said)
     features = _features(tables, form, place=place, said=said)
     series = [
         part for file, table in tables.items() for part in _series(file, table, features, form, place=place, said=said)
@@ -46,6 +50,38 @@ def tabular(
     series = [replace(part, x=part.x[:, kept]) for part in series]
     _check_complete(series, features, form, place=place)
     return cut(series, features, form, name=name, source=source, said=said)
+
+
+def _with_time(tables: Mapping[str, pd.DataFrame], form: Form, *, said: list[str]) -> Form:
+    """The form with a column of time, where the user names none and just one holds dates."""
+    for file, table in tables.items():
+        table.columns = [str(column) for column in table.columns]
+        if len(table) == 0:
+            raise ValueError(f"a table must have rows, and {file or 'this one'} has none: give another one")
+    if form.window is None or form.time is not None:
+        return form
+    dates = [column for column in _common(tables) if all(_dates(table[column]) for table in tables.values())]
+    if len(dates) == 1:
+        said.append(f"the time is {dates[0]}")
+        return replace(form, time=dates[0])
+    said.append("rows follow one another as they come: time names a column to sort by; window: null is for rows that "
+                "stand alone")  # fmt: skip
+    return form
+
+
+def _common(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The columns that every table has."""
+    first, *others = tables.values()
+    return [str(column) for column in first.columns if all(column in other.columns for other in others)]
+
+
+def _dates(found: pd.Series[Any]) -> bool:
+    """Whether a column is dates, or text all of which looks like them."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(found):
+        return True
+    return pd.api.types.is_string_dtype(found) and bool(found.astype(str).str.fullmatch(DATE).all())
 
 
 def column_named(column: str, table: pd.DataFrame, *, option: str) -> str:
@@ -63,7 +99,6 @@ def _features(tables: Mapping[str, pd.DataFrame], form: Form, *, place: str, sai
     roles = {"time": form.time, "group": form.group, "label": form.label}
     asked = [form.columns] if isinstance(form.columns, str) else form.columns
     for table in tables.values():
-        table.columns = [str(column) for column in table.columns]
         for option, column in roles.items():
             if column is not None:
                 column_named(column, table, option=option)
@@ -73,8 +108,7 @@ def _features(tables: Mapping[str, pd.DataFrame], form: Form, *, place: str, sai
             for column in names:
                 _numbers(table, column_named(column, table, option="columns"), asked=True, file=file, place=place)
         return names
-    first, *others = tables.values()
-    common = [column for column in first.columns if all(column in other.columns for other in others)]
+    common = _common(tables)
     free = [column for column in common if column not in roles.values()]
     names = [
         column
@@ -104,7 +138,8 @@ def _numbers(table: pd.DataFrame, column: str, *, asked: bool, file: str, place:
     else:
         numbers = pd.to_numeric(found.astype(object), errors="coerce").astype(np.float64)
     wrong = found.notna() & numbers.isna()
-    share = 1.0 - wrong.sum() / max(1, found.notna().sum())
+    alike = found[wrong].astype(str).str.fullmatch(NUMBER).sum()
+    share = 1.0 - (wrong.sum() - alike) / max(1, found.notna().sum())
     if found.isna().all() and not asked:
         return False
     if wrong.any() and (asked or share >= MOSTLY):
@@ -131,7 +166,7 @@ def _series(
         if column is not None and (gone := table[column].isna()).any():
             raise ValueError(f"every row must say its {column!r}, and that of {place} {gone.idxmax()} is empty: "
                              "fill it in, or remove the row")  # fmt: skip
-    if form.time is not None:
+    if form.time is not None and form.window is not None:
         table = _in_order(file, table, [*features, *filter(None, (form.label,))], form, place=place, said=said)
     found = [("", table)] if form.group is None else [(str(of), part) for of, part in table.groupby(form.group)]
     series = []
@@ -169,7 +204,7 @@ def _in_order(
         second = once.index[int(np.flatnonzero(again)[0])]
         raise ValueError(
             f"a series has one row at a time, and that of {place} {second} comes twice with other numbers: name the "
-            "column that tells the series apart with group, or remove one"
+            "column that tells the series apart with group, or remove one; rows that stand alone have window: null"
         )
     ordered = once.sort_values(within, kind="stable")
     if not once.index.equals(ordered.index):

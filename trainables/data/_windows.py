@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 
 from ._blocks import blocks
 from ._data import Data, Units
-from ._own import FEWEST_ROWS, HELD_OUT, LICENSE, WANTED_ROWS, as_splits, copies_note, distinct, divided
+from ._own import FEWEST_ROWS, LICENSE, as_splits, copies_note, distinct, divided, share_held_out
 
 MISSING = ("drop", "interpolate")
 # The splits of one round of blocks.
 ROUND = ("train", "validation", "test")
 # Where the user names no number of rounds: at most so many, and so few that gaps take at most this share of the steps.
 MOST_ROUNDS, GAP_SHARE = 5, 0.25
+
+# Of each window of a series, its first step and its split.
+Cut: TypeAlias = tuple[NDArray[np.int64], NDArray[np.str_]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,6 @@ class Form:
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not (value is None and name != "stride") and (not whole or value < least):  # type: ignore[operator]
                 raise ValueError(f"{name} must be a whole number of at least {least}, and it is {value!r}: correct it")
-        share = self.held_out
-        if share is not None and not (isinstance(share, int | float) and 0.0 < share < 0.5):
-            raise ValueError(f"held_out must lie above 0 and below 0.5, and it is {share!r}: correct it in the study")
         if self.missing is not None and self.missing not in MISSING:
             raise ValueError(f"missing must be one of {', '.join(MISSING)}, and it is {self.missing!r}: choose one")
         if self.missing == "interpolate" and self.window is None:
@@ -101,47 +101,36 @@ def cut(
 
     Raises `ValueError` for too few steps or series, and for a feature that is constant in training.
     """
+    if form.window is None and len(features) == 1:
+        raise ValueError(f"rows that stand alone need two columns of numbers, and there is only {features[0]!r}: add "
+                         "columns, or state a window of steps")  # fmt: skip
     notes = list(said)
     series = [replace(part, x=_filled(part.x, form)) for part in series]
     in_blocks = form.blocks is not None or (form.window is not None and len(series) == 1)
-    cuts = [_starts(part, form, in_blocks=in_blocks, said=notes) for part in series]
-    first_N = np.concatenate([first for first, _ in cuts])
-    owner_N = np.concatenate([owner for _, owner in cuts])
-    series_N = np.repeat(np.arange(len(series)), [len(first) for first, _ in cuts])
-    pairs = [(series[int(part)], int(first)) for part, first in zip(series_N, first_N, strict=True)]
-    # Rows of one table that stand by themselves belong to nothing but themselves.
-    alone = form.window is None and form.group is None and len(series) == 1
-    groups = [f"{part.name}:{part.places[first]}" if alone else part.name for part, first in pairs]
-    classes = (
-        None if form.label is None else [str(part.labels[first]) for part, first in pairs if part.labels is not None]
-    )
-    if in_blocks:
-        _check_splits({split: owner_N == split for split in ROUND})
-    places, labels_N, named = divided(
-        groups,
-        parts=owner_N.tolist() if in_blocks else None,
-        classes=classes,
-        share=form.held_out,
-        seed=form.seed,
-    )
-    notes += named
-    training = [first_N[places["train"]][series_N[places["train"]] == part] for part in range(len(series))]
+    cuts = [_starts(len(part.x), form, in_blocks=in_blocks, least=FEWEST_ROWS // len(series)) for part in series]
+    cuts = _complete(series, cuts, form, said=notes)
+    places, labels_N, named = _divided(series, cuts, form, in_blocks=in_blocks)
+    notes += [f"cut in time into blocks that are {form.steps} steps apart"] * in_blocks + named
+    begins = np.cumsum([0, *(len(first) for first, _ in cuts)])
+    training = [
+        first[places["train"][(places["train"] >= begin) & (places["train"] < end)] - begin]
+        for (first, _), (begin, end) in zip(cuts, pairwise(begins), strict=True)
+    ]
     mean_F, deviation_F = _scale(series, training, features, form)
-    scaled = [((part.x - mean_F) / deviation_F).astype(np.float32) for part in series]
     x_NTF = np.concatenate([
-        _windows(x_SF, first, form) for x_SF, (first, _) in zip(scaled, cuts, strict=True)
+        _windows(((part.x - mean_F) / deviation_F).astype(np.float32), first, form)
+        for part, (first, _) in zip(series, cuts, strict=True)
     ])  # fmt: skip
     kept = distinct(x_NTF)
     notes += copies_note(len(x_NTF), len(kept))
     places = {split: own[np.isin(own, kept)] for split, own in places.items()}
-    _check_splits(places)
-    low, high = math.floor(x_NTF.min()), math.ceil(x_NTF.max())
+    _check_splits(places, labels_N)
     return Data.of(
         as_splits(x_NTF if form.window is not None else x_NTF[:, 0], labels_N, places),
         name=name,
         modality="points" if form.window is None else "series",
         levels=None,
-        value_range=(float(low), float(high)),
+        value_range=(float(math.floor(x_NTF.min())), float(math.ceil(x_NTF.max()))),
         license=LICENSE,
         source=source,
         units=Units(names=tuple(features), mean=torch.from_numpy(mean_F), deviation=torch.from_numpy(deviation_F)),
@@ -149,29 +138,54 @@ def cut(
     )
 
 
-def _starts(
-    part: Series, form: Form, *, in_blocks: bool, said: list[str]
-) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
-    """The first step of each window of the series that lacks no number, and the split whose block it is in, if any."""
-    stretches = _stretches(len(part.x), form, said=said) if in_blocks else [("", slice(0, len(part.x)))]
+def _starts(steps: int, form: Form, *, in_blocks: bool, least: int) -> Cut:
+    """The first step of each window of a series of so many steps, and the split whose block it is in, "" if in none."""
+    stretches = _stretches(steps, form, least=least) if in_blocks else [("", slice(0, steps))]
     firsts = [np.arange(own.start, own.stop - form.steps + 1, form.stride) for _, own in stretches]
-    first_N = np.concatenate(firsts)
-    owner_N = np.repeat([split for split, _ in stretches], [len(first) for first in firsts])
-    of = f"{part.name}: " if part.name else ""
-    if len(first_N) == 0:
-        said.append(f"{of}left out, as its {len(part.x)} steps are fewer than the {form.steps} of a window")
-        return first_N, owner_N
-    missing_S = np.isnan(part.x).any(1)
-    whole_N = ~np.lib.stride_tricks.sliding_window_view(missing_S, form.steps)[first_N].any(1)
-    if not whole_N.all():
-        said.append(f"{of}left out {(~whole_N).sum()} of {len(whole_N)} rows of data, which lack a number")
-    return first_N[whole_N], owner_N[whole_N]
+    return np.concatenate(firsts), np.repeat([split for split, _ in stretches], [len(first) for first in firsts])
 
 
-def _stretches(steps: int, form: Form, *, said: list[str]) -> list[tuple[str, slice]]:
+def _complete(series: Sequence[Series], cuts: Sequence[Cut], form: Form, *, said: list[str]) -> list[Cut]:
+    """The windows that lack no number; raises `ValueError` where no series has a window."""
+    found = []
+    for part, (first, owner) in zip(series, cuts, strict=True):
+        before_S = np.concatenate([[0], np.isnan(part.x).any(1).cumsum()])
+        whole_N = before_S[first] == before_S[first + form.steps]
+        found.append((first[whole_N], owner[whole_N]))
+    counts = [len(first) for first, _ in cuts]
+    if not any(counts):
+        raise ValueError(f"a series must have the {form.steps} steps of a window, and the longest of {len(series)} has "
+                         f"{max(len(part.x) for part in series)}: take a smaller window")  # fmt: skip
+    if short := counts.count(0):
+        said.append(f"left out {short} of {len(series)} series, which are shorter than a window")
+    if lacking := sum(counts) - sum(len(first) for first, _ in found):
+        said.append(f"left out {lacking} of {sum(counts)} rows of data, which lack a number")
+    return found
+
+
+def _divided(
+    series: Sequence[Series], cuts: Sequence[Cut], form: Form, *, in_blocks: bool
+) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64] | None, list[str]]:
+    """The places of the windows of each split, the labels of all, and a note on what the labels stand for."""
+    owners = np.concatenate([owner for _, owner in cuts])
+    if in_blocks:
+        _check_splits({split: np.flatnonzero(owners == split) for split in ROUND}, None)
+    # Rows of one table that stand by themselves belong to nothing but themselves.
+    alone = form.window is None and form.group is None and len(series) == 1
+    windows = [(part, begin) for part, (first, _) in zip(series, cuts, strict=True) for begin in first]
+    return divided(
+        [f"{part.name}:{part.places[begin]}" if alone else part.name for part, begin in windows],
+        parts=owners.tolist() if in_blocks else None,
+        classes=[str(part.labels[begin]) for part, begin in windows if part.labels is not None] or None,
+        share=form.held_out,
+        seed=form.seed,
+    )
+
+
+def _stretches(steps: int, form: Form, *, least: int) -> list[tuple[str, slice]]:
     """The blocks of a series of so many steps: rounds of one for each split, with a gap of a window between two.
 
-    Raises `ValueError` with the steps that it takes, where they are too few.
+    least: windows for training. Raises `ValueError` with the steps that it takes, where they are too few.
     """
     # What a block has beside one stride a window.
     more = form.steps - form.stride
@@ -179,35 +193,31 @@ def _stretches(steps: int, form: Form, *, said: list[str]) -> list[tuple[str, sl
         count = len(ROUND) * rounds
         gaps = (count - 1) * form.steps
         windows = (steps - gaps - count * more) // form.stride
-        held = _held(windows, rounds, form)
-        fits = windows >= FEWEST_ROWS and windows - 2 * rounds * held >= rounds
+        fits = windows > 0 and windows - 2 * rounds * _held(windows, rounds, form) >= max(least, rounds)
         if fits and (gaps <= GAP_SHARE * steps or rounds == 1 or form.blocks is not None):
             break
     else:
-        least = FEWEST_ROWS
-        while least - 2 * rounds * _held(least, rounds, form) < rounds:
-            least += 1
+        windows = 1
+        while windows - 2 * rounds * _held(windows, rounds, form) < max(least, rounds):
+            windows += 1
         raise ValueError(
             f"{count} blocks in time, {form.steps} steps apart, with windows of {form.steps} steps, need "
-            f"at least {gaps + count * more + least * form.stride} steps, and there are {steps}: take a smaller window"
-            f"{'' if rounds == 1 else ' or fewer blocks'}, or give more; for rows that stand alone, window: null"
+            f"at least {gaps + count * more + windows * form.stride} steps, and there are {steps}: take a smaller "
+            f"window or stride{'' if rounds == 1 else ', or fewer blocks'}, or give more; for rows that stand alone, window: null"
         )
+    held = _held(windows, rounds, form)
     training = np.array_split(np.arange(windows - 2 * rounds * held), rounds)
     lengths = [
         (split, more + form.stride * (len(training[turn]) if split == "train" else held))
         for turn in range(rounds)
         for split in ROUND
     ]
-    said.append(f"cut in time into {count} blocks, {rounds} for each split, {form.steps} steps apart")
     return list(blocks(lengths, gap=form.steps))
 
 
 def _held(windows: int, rounds: int, form: Form) -> int:
     """How many windows each block of validation and of test has."""
-    share = form.held_out
-    if share is None:
-        share = float(np.clip(WANTED_ROWS / max(1, windows), *HELD_OUT))
-    return math.ceil(share * windows / rounds)
+    return math.ceil(share_held_out(form.held_out, rows=windows) * windows / rounds)
 
 
 def _windows(x_SF: NDArray[np.float32], first_N: NDArray[np.int64], form: Form) -> NDArray[np.float32]:
@@ -242,11 +252,12 @@ def _scale(
     return (mean_F, np.sqrt(variance_F)) if form.scale else (np.zeros_like(mean_F), np.ones_like(mean_F))
 
 
-def _check_splits(found: Mapping[str, NDArray[Any]]) -> None:
-    """Raise `ValueError` for a split without a row."""
-    for split, rows in found.items():
-        if not rows.any() if rows.dtype == bool else not len(rows):
+def _check_splits(places: Mapping[str, NDArray[np.int64]], labels_N: NDArray[np.int64] | None) -> None:
+    """Raise `ValueError` for a split without a row, or without one of some class."""
+    classes = 0 if labels_N is None else int(labels_N.max()) + 1
+    for split, own in places.items():
+        if len(own) == 0 or (labels_N is not None and len(set(labels_N[own].tolist())) < classes):
             raise ValueError(
-                f"every split must have rows, and {split} has none once those are left out that lack a number or equal "
-                "another one: give more data, or another seed"
+                f"every split must have rows{' of each class' if classes else ''}, and {split} lacks some once those "
+                "are left out that lack a number or equal another one: give more data, or another seed"
             )

@@ -12,6 +12,7 @@ import io
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +88,10 @@ def load(
         scale=scale,
         missing=missing,
     )
+    marks = [mark for mark in (sep, decimal, thousands) if mark is not None]
+    if any(not isinstance(mark, str) or len(mark) != 1 for mark in marks) or len(set(marks)) < len(marks):
+        raise ValueError(f"sep, decimal and thousands must be one character each and all different, and they are "
+                         f"{', '.join(map(repr, marks))}: correct them in the study")  # fmt: skip
     said: dict[str, None] = {}
 
     def read(file: Path) -> pd.DataFrame:
@@ -133,15 +138,10 @@ def _read(
     text = _decoded(file, encoding)
     head = text.splitlines()[:HEAD]
     if sep is None:
-        sep = _separator(head)
+        sep = _separator(head, decimal=decimal)
         if sep != ",":
             said[f"columns are separated by {sep!r}"] = None
-    try:
-        cells = [row for row in csv.reader(head, delimiter=sep, skipinitialspace=True) if row]
-    except (csv.Error, TypeError) as error:
-        raise ValueError(
-            f"the separator must be one character, and {sep!r} does not do ({error}): correct sep"
-        ) from None
+    cells = _cells(head, sep)
     if decimal is None:
         decimal = _decimal(cells, sep)
         if decimal != ".":
@@ -165,7 +165,6 @@ def _read(
                 skip_blank_lines=False,
                 skipinitialspace=True,
                 low_memory=False,
-                float_precision=None if decimal != "." or thousands else "round_trip",
             )
     except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
@@ -206,14 +205,23 @@ def _decoded(file: Path, encoding: str) -> str:
     return text
 
 
-def _separator(head: list[str]) -> str:
-    """What cuts all of these lines into equally many cells, and most of them; a comma where nothing does."""
-    counts = {}
+def _cells(head: list[str], sep: str) -> list[list[str]]:
+    """The cells of each line that is not blank; raises `ValueError` for what is no line of them."""
+    try:
+        return [row for row in csv.reader(head, delimiter=sep, skipinitialspace=True) if row]
+    except csv.Error as error:
+        raise ValueError(
+            f"every line must be cells with separators between, and one is not ({error}): mend it"
+        ) from None
+
+
+def _separator(head: list[str], *, decimal: str | None) -> str:
+    """What cuts the most lines into equally many cells, and into the most; the first where nothing does."""
+    found = {}
     for sep in SEPARATORS:
-        lengths = {len(row) for row in csv.reader(head, delimiter=sep, skipinitialspace=True) if row}
-        counts[sep] = lengths.pop() if len(lengths) == 1 else 0
-    best = max(counts, key=lambda sep: counts[sep])
-    return best if counts[best] > 1 else ","
+        cells, lines = Counter(len(row) for row in _cells(head, sep)).most_common(1)[0]
+        found[sep] = (lines, cells) if cells > 1 and sep != decimal else (0, 0)
+    return max(found, key=lambda sep: found[sep])
 
 
 def _decimal(cells: list[list[str]], sep: str) -> str:
