@@ -15,9 +15,9 @@ Params = dict[str, bool | int | float | str]
 End = Literal["done", "pruned", "died", "lost"]
 ENDS: tuple[str, ...] = get_args(End)
 
-# What a metric of samples says of rows in their place, reported as `metric.floor` beside `metric`: of real rows that no
-# model saw, and of the training rows.
-YARDSTICKS = ("floor", "copy_of_train")
+# What is reported beside a metric, such as `metric.floor`: what a metric of samples says of real rows that no model saw
+# and of the training rows, and what one of text says of a 5-gram model.
+YARDSTICKS = ("floor", "copy_of_train", "five_gram")
 
 
 @dataclass(frozen=True, kw_only=True)

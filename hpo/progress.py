@@ -19,7 +19,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from hpo.analysis import Summary, TrialSummary
 
-_YARDSTICKS = {"floor": "real rows", "copy_of_train": "a copy of the training rows"}
+_YARDSTICKS = {"floor": "real rows", "copy_of_train": "a copy of the training rows", "five_gram": "a 5-gram"}
 PLAIN_SECONDS = 10.0  # without a terminal: a line so often, and one at each end of the search
 
 

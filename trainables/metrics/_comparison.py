@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ..data._data import Data, Split
 from ..models._family import Family, Generative
-from ._features import Features, features_of, is_images
+from ._features import Features, are_learned, features_of
 from ._metric import Direction, Measurement
 from ._samples import draw
+from ._spectra import WINDOW
 
 
 class Comparison(ABC):
@@ -30,8 +31,8 @@ class Comparison(ABC):
     samples: ClassVar[int | None]
     """How many samples are drawn; None: as many as there are rows."""
     fewest_rows: ClassVar[int] = 2
-    images_only: ClassVar[bool] = False
-    """True where it compares learned features only; all but images is compared by its own numbers."""
+    learned_only: ClassVar[bool] = False
+    """True where it compares learned features only; what is neither images nor audio has none."""
 
     def __init__(self) -> None:
         self._features: Features | None = None
@@ -42,15 +43,21 @@ class Comparison(ABC):
 
     @classmethod
     def refusal(cls, model: type[Family], data: Data) -> str | None:
-        """What is no image, where the metric is one of images, is refused, and too few validation rows."""
+        """What has no learned features, where a metric needs such, is refused, and too few validation rows; text by all."""
         return cls._refusal(data)
 
     @classmethod
     def _refusal(cls, data: Data) -> str | None:
-        if cls.images_only and not is_images(data):
+        if data.modality == "text":
             return (
-                f"the metric {cls.name!r} needs images [channels, height, width], and {data.name!r} holds "
-                f"{data.modality} of the shape {list(data.shape)}: choose another metric, or data such as digits"
+                f"the metric {cls.name!r} compares amounts, and {data.name!r} holds tokens of text: choose another metric, "
+                "such as reverse_lm"
+            )
+        if cls.learned_only and not are_learned(data):
+            return (
+                f"the metric {cls.name!r} needs images [channels, height, width], or audio [channels, samples] of at "
+                f"least {WINDOW} samples, and {data.name!r} holds {data.modality} of the shape {list(data.shape)}: "
+                "choose another metric, or data such as digits or instruments"
             )
         return cls._too_few(len(data.validation))
 

@@ -7,6 +7,7 @@ generator is seeded alike for every trial, so trials are compared under the same
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
@@ -70,6 +71,14 @@ class OfModel(Protocol):
 def measures_samples(metric: Metric | type[Metric]) -> bool:
     """Whether the metric needs nothing of a model but its samples, so that it can be taken of real rows too."""
     return not (isinstance(metric, OfModel) and metric.of_model)
+
+
+@runtime_checkable
+class Baselined(Protocol):
+    """A metric of the model that is read beside what simple models of the training rows reach."""
+
+    def baselines(self, data: Data) -> Mapping[str, float]:
+        """Their values on the validation rows, by name: a finished trial reports each, as `metric.name`."""
 
 
 @runtime_checkable
