@@ -222,7 +222,7 @@ def test_a_broken_file_is_named_with_the_reason_or_left_out_and_told_of(
     whole = image_folder.load(path=str(fill(tmp_path)))
     broken = tmp_path / "broken.png"
     write(broken)
-    with pytest.raises(ValueError, match=r"^every file must be readable, and 1 of 25 are not: ") as told:
+    with pytest.raises(ValueError, match=r"^all must be readable, and 1 of 25 are not: ") as told:
         image_folder.load(path=str(tmp_path))
     assert f"{broken}: {reason}" in str(told.value)
     assert str(told.value).endswith("leave them out with skip_broken: true")

@@ -1,4 +1,4 @@
-"""Pictures, from files or from bytes, as rows of 256 grey or RGB levels; what all loaders of images share.
+"""Pictures, from files or from bytes, as rows of 256 grey or RGB levels: what all loaders of images share.
 
 The square amid a picture is taken and resized, by a bicubic filter that is widened where the picture shrinks, so that
 fine lines do not alias (Parmar et al. 2022, arXiv 2104.11222, on what else becomes of a Frechet distance). What loses
@@ -11,13 +11,16 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import _own
+from ._data import Data
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,7 +57,7 @@ def read_picture(source: Path | bytes, *, size: int | None = None) -> Picture:
     size: of the side. Without one it is that of the picture, at most `LARGEST_SIDE`. Raises `ValueError` for what is no
     picture, is cut off, or claims more pixels than Pillow takes for honest.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -65,12 +68,52 @@ def read_picture(source: Path | bytes, *, size: int | None = None) -> Picture:
                 return _read(image, size)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(f"it has more than {Image.MAX_IMAGE_PIXELS} pixels: save it smaller") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ValueError("it is empty or no image that Pillow reads: save it anew, as PNG or JPEG") from None
     except (MemoryError, ValueError):
         raise
     except Exception as error:  # a decoder that stumbles over broken bytes raises whatever its parser does
         raise ValueError(f"its content is broken ({error}): save or copy it anew") from None
+
+
+def as_data(
+    pictures: Mapping[str, Picture],
+    *,
+    parts: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    size: int | None,
+    mode: str | None,
+    held_out: float | None,
+    seed: int,
+    name: str,
+    source: str,
+    notes: Sequence[str] = (),
+) -> Data:
+    """The data set of these pictures, by names that decide which split each comes into; equal ones count once.
+
+    parts, classes: the split and the class of each, by name. size, mode: as for `as_rows`. Raises `ValueError` for too
+    few pictures, or too few of a class.
+    """
+    x, said = as_rows(list(pictures.values()), size=size, mode=mode)
+    names = list(pictures)
+    kept = _own.distinct(x).tolist()
+    places, labels, named = _own.divided(
+        [names[place] for place in kept],
+        parts=None if parts is None else [parts[place] for place in kept],
+        classes=None if classes is None else [classes[place] for place in kept],
+        share=held_out,
+        seed=seed,
+    )
+    return Data.of(
+        _own.as_splits(x[kept], labels, places),
+        name=name,
+        modality="images",
+        levels=LEVELS,
+        value_range=(0.0, LEVELS - 1.0),
+        license=_own.LICENSE,
+        source=source,
+        notes=[*said, *named, *_own.copies_note(len(x), len(kept)), *notes],
+    )
 
 
 def as_rows(pictures: Sequence[Picture], *, size: int | None, mode: str | None) -> tuple[NDArray[np.uint8], list[str]]:

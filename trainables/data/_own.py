@@ -9,7 +9,7 @@ recording, is never parted. Floor: numpy and torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ._data import Split
 
 Read = TypeVar("Read")
+Item = TypeVar("Item", bound=Hashable)
 
 LICENSE = "not stated: these are the user's own files"
 # Fewer rows than these are no data set.
@@ -58,15 +59,15 @@ def files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def read_each(
-    files: Sequence[Path], read: Callable[[Path], Read], *, skip_broken: bool
-) -> tuple[dict[Path, Read], list[str]]:
-    """What each file holds, and notes on those that were left out.
+    files: Sequence[Item], read: Callable[[Item], Read], *, skip_broken: bool
+) -> tuple[dict[Item, Read], list[str]]:
+    """What each file, or each part of one that has a name, holds, and notes on those that were left out.
 
     `read` raises `ValueError`, with the reason and the remedy, for what it cannot use. Raises `ValueError` that names
     the first broken files, unless they are to be skipped.
     """
-    found: dict[Path, Read] = {}
-    broken: dict[Path, str] = {}
+    found: dict[Item, Read] = {}
+    broken: dict[Item, str] = {}
     for file in files:
         try:
             found[file] = read(file)
@@ -76,7 +77,7 @@ def read_each(
         named = "; ".join(f"{file}: {reason}" for file, reason in list(broken.items())[:NAMED])
         more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         raise ValueError(
-            f"every file must be readable, and {len(broken)} of {len(files)} are not: {named}{more}: mend or remove "
+            f"all must be readable, and {len(broken)} of {len(files)} are not: {named}{more}: mend or remove "
             f"them, or leave them out with skip_broken: true"
         )
     return found, [f"left out {file}: {reason}" for file, reason in broken.items()]

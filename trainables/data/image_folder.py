@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _own
 from ._data import Data
-from ._images import LEVELS, SUFFIXES, as_rows, check_options, read_picture
+from ._images import SUFFIXES, as_data, check_options, read_picture
 
 READS_FOLDER = SUFFIXES
 
@@ -38,23 +38,20 @@ def load(
     check_options(size=size, mode=mode)
     folder = _own.existing(path, folder=True)
     files = _own.files_in(folder, SUFFIXES)
-    pictures, broken = _own.read_each(files, lambda file: read_picture(file, size=size), skip_broken=skip_broken)
-    x, notes = as_rows(list(pictures.values()), size=size, mode=mode)
-    kept = _own.distinct(x)
-    names = [list(pictures)[place].relative_to(folder) for place in kept]
-    parts, classes, of_folders = _own.folder_classes(names, labels)
-    places, numbers, of_classes = _own.divided(
-        [name.as_posix() for name in names], parts=parts, classes=classes, share=held_out, seed=seed
-    )
-    return Data.of(
-        _own.as_splits(x[kept], numbers, places),
+    found, broken = _own.read_each(files, lambda file: read_picture(file, size=size), skip_broken=skip_broken)
+    names = [file.relative_to(folder) for file in found]
+    parts, classes, said = _own.folder_classes(names, labels)
+    return as_data(
+        dict(zip([name.as_posix() for name in names], found.values(), strict=True)),
+        parts=parts,
+        classes=classes,
+        size=size,
+        mode=mode,
+        held_out=held_out,
+        seed=seed,
         name="image_folder",
-        modality="images",
-        levels=LEVELS,
-        value_range=(0.0, LEVELS - 1.0),
-        license=_own.LICENSE,
         source=f"the images in {folder.name or path}",
-        notes=[*notes, *of_folders, *of_classes, *_own.copies_note(len(x), len(kept)), *broken],
+        notes=[*said, *broken],
     )
 
 
