@@ -84,9 +84,8 @@ def _dates(found: pd.Series[Any]) -> bool:
     return pd.api.types.is_string_dtype(found) and bool(found.astype(str).str.fullmatch(DATE).all())
 
 
-def column_named(column: str, table: pd.DataFrame, *, option: str) -> str:
-    """The column, if the table has it; raises `ValueError` with the nearest name if not."""
-    there = [str(known) for known in table.columns]
+def column_named(column: str, there: Sequence[str], *, option: str) -> str:
+    """The column, if it is there; raises `ValueError` with the nearest name if not."""
     if str(column) in there:
         return str(column)
     near = difflib.get_close_matches(str(column), there, n=1, cutoff=0.5)
@@ -101,12 +100,18 @@ def _features(tables: Mapping[str, pd.DataFrame], form: Form, *, place: str, sai
     for table in tables.values():
         for option, column in roles.items():
             if column is not None:
-                column_named(column, table, option=option)
+                column_named(column, list(table.columns), option=option)
     if asked is not None:
         names = list(dict.fromkeys(str(column) for column in asked))
         for file, table in tables.items():
             for column in names:
-                _numbers(table, column_named(column, table, option="columns"), asked=True, file=file, place=place)
+                _numbers(
+                    table,
+                    column_named(column, list(table.columns), option="columns"),
+                    asked=True,
+                    file=file,
+                    place=place,
+                )
         return names
     common = _common(tables)
     free = [column for column in common if column not in roles.values()]

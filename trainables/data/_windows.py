@@ -202,8 +202,9 @@ def _stretches(steps: int, form: Form, *, least: int) -> list[tuple[str, slice]]
             windows += 1
         raise ValueError(
             f"{count} blocks in time, {form.steps} steps apart, with windows of {form.steps} steps, need "
-            f"at least {gaps + count * more + windows * form.stride} steps, and there are {steps}: take a smaller "
-            f"window or stride{'' if rounds == 1 else ', or fewer blocks'}, or give more; for rows that stand alone, window: null"
+            f"at least {gaps + count * more + windows * form.stride} steps, and there are {steps}: take a "
+            f"smaller window or stride{'' if rounds == 1 else ', or fewer blocks'}, or give more; for rows "
+            "that stand alone, window: null"
         )
     held = _held(windows, rounds, form)
     training = np.array_split(np.arange(windows - 2 * rounds * held), rounds)

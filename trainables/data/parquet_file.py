@@ -1,0 +1,291 @@
+"""The user's own table as parquet: a file, or a folder of files that are parts of one table.
+
+Either its columns are numbers, which become rows as those of `csv_file` do; or one column holds a row of data in each
+cell: a list of numbers is a series, or a list of lists one of several features; bytes, or a struct of `bytes` and
+`path`, are an image; a string is a text, cut into windows of characters. Floor: numpy; pyarrow and pandas inside the
+functions.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _arrays
+from . import _images as _pictures
+from ._data import Data
+from ._images import Picture, check_options, read_picture
+from ._own import LICENSE, copies_note, divided, existing, files_in, read_each
+from ._tables import column_named, tabular
+from ._text import encoded, windows
+from ._windows import Form
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+READS_FILE = READS_FOLDER = (".parquet", ".pq")
+
+
+def load(
+    *,
+    path: str,
+    column: str | None = None,
+    columns: str | Sequence[str] | None = None,
+    time: str | None = None,
+    window: int | None = 24,
+    stride: int = 1,
+    group: str | None = None,
+    label: str | None = None,
+    blocks: int | None = None,
+    held_out: float | None = None,
+    seed: int = 0,
+    scale: bool = True,
+    missing: str | None = None,
+    size: int | None = None,
+    mode: str | None = None,
+    length: int = 64,
+    skip_broken: bool = False,
+) -> Data:
+    """The rows of a table; the same files give the same bytes.
+
+    path: of a file, or of a folder whose files are parts of one table.
+    column: the one whose cells are rows of data. Without it, and without `columns`, it is the only one of lists or
+    images, if there is one; else rows come from the columns of numbers.
+    columns, time, window, stride, group, blocks, missing: as in `csv_file`, for columns of numbers.
+    label: the column of the class. held_out: the share for validation, and as much for test. seed: of the split.
+    scale: whether numbers get mean 0 and standard deviation 1 over training.
+    size, mode, skip_broken: as in `image_folder`, for images. length: characters of a row, for texts.
+
+    Raises `ValueError` for what cannot be read or used.
+    """
+    form = Form(
+        columns=columns,
+        time=time,
+        window=window,
+        stride=stride,
+        group=group,
+        label=label,
+        blocks=blocks,
+        held_out=held_out,
+        seed=seed,
+        scale=scale,
+        missing=missing,
+    )
+    check_options(size=size, mode=mode)
+    file = existing(path, folder=Path(path).is_dir())
+    try:
+        table = _read(file)
+        if column is None and columns is None:
+            column = _only_one_of_rows(table)
+        if column is None:
+            return _of_numbers(table, form, source=file.name)
+        own = table.column(column_named(column, table.column_names, option="column"))
+        classes = None if label is None else _classes(table, label)
+        if own.null_count:
+            first = own.is_null().to_pylist().index(True)
+            raise ValueError(f"every row must have its {column!r}, and {own.null_count} have none, such as row "
+                             f"{first + 1}: fill them in, or remove these rows")  # fmt: skip
+        notes = [f"rows are the cells of {column}"]
+        if _is_list(own.type):
+            return _arrays.as_data(
+                _lists(own, column),
+                None if classes is None else np.array(classes),
+                None,
+                layout="NTF" if _is_list(own.type.value_type) else "NT",
+                levels=None,
+                scale=scale,
+                held_out=held_out,
+                seed=seed,
+                name="parquet_file",
+                source=file.name,
+                notes=notes,
+            )
+        if _is_image(own.type):
+            folder = file if file.is_dir() else file.parent
+            pictures, broken = _images(own, folder, size=size, skip_broken=skip_broken)
+            return _pictures.as_data(
+                pictures,
+                parts=None,
+                classes=None if classes is None else [classes[int(row.split()[1]) - 1] for row in pictures],
+                size=size,
+                mode=mode,
+                held_out=held_out,
+                seed=seed,
+                name="parquet_file",
+                source=file.name,
+                notes=[*notes, *broken],
+            )
+        if _is_text(own.type):
+            return _texts(own, classes, form, length=length, source=file.name, notes=notes)
+        raise ValueError(f"the cells of column must be lists, images or texts, and those of {column!r} are {own.type}: "
+                         "name columns of numbers with columns")  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def example(folder: Path) -> dict[str, object]:
+    """Write a table of 80 lists of 32 numbers, waves that rise or fall, and return the options to load it."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    random = np.random.RandomState(0)
+    kinds = ["rising", "falling"] * 40
+    waves = [
+        (random.uniform(0.5, 1.5) * np.linspace(-1, 1, 32) * (1 if kind == "rising" else -1)
+         + 0.1 * random.standard_normal(32)).tolist()
+        for kind in kinds
+    ]  # fmt: skip
+    parquet.write_table(pa.table({"wave": waves, "kind": kinds}), folder / "waves.parquet")
+    return {"path": str(folder / "waves.parquet"), "column": "wave", "label": "kind"}
+
+
+def _read(file: Path) -> pa.Table:
+    """The table, or that of all files of a folder, with words in place of codes for them."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def read(part: Path) -> pa.Table:
+        try:
+            return parquet.ParquetFile(part, page_checksum_verification=True).read()
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"it is no parquet, or cut off ({reason}): write it anew") from None
+
+    if file.is_dir():
+        parts, _ = read_each(files_in(file, READS_FOLDER), read, skip_broken=False)
+        try:
+            table = pa.concat_tables(parts.values(), promote_options="permissive")
+        except pa.ArrowException as error:
+            raise ValueError(f"the files of a folder must be parts of one table, and their columns differ ({error}): "
+                             "give one file") from None  # fmt: skip
+    else:
+        table = read(file)
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(field.type.value_type))
+    return table
+
+
+def _of_numbers(table: pa.Table, form: Form, *, source: str) -> Data:
+    """The rows that are made of columns of numbers."""
+    import pyarrow as pa
+
+    flat = [field.name for field in table.schema if not pa.types.is_nested(field.type) and not _is_image(field.type)]
+    frame = table.select(flat).to_pandas(ignore_metadata=True, date_as_object=False)
+    frame.index += 1
+    notes = [f"left out columns of lists or bytes: {', '.join(left)}"] if (
+        left := [name for name in table.column_names if name not in flat]
+    ) else []  # fmt: skip
+    return tabular({"": frame}, form, name="parquet_file", place="row", source=source, notes=notes)
+
+
+def _only_one_of_rows(table: pa.Table) -> str | None:
+    """The only column of lists or images, if there is one; of texts, where nothing else is."""
+    rows = [field.name for field in table.schema if _is_list(field.type) or _is_image(field.type)]
+    if not rows and all(_is_text(field.type) for field in table.schema):
+        rows = table.column_names
+    return rows[0] if len(rows) == 1 else None
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_image(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return "bytes" in [field.name for field in kind]
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _classes(table: pa.Table, label: str) -> list[str]:
+    """The class of each row by name."""
+    found = table.column(column_named(label, table.column_names, option="label")).to_pylist()
+    if None in found:
+        raise ValueError(f"every row must say its {label!r}, and that of row {found.index(None) + 1} is empty: fill it "
+                         "in, or remove the row")  # fmt: skip
+    return [str(name) for name in found]
+
+
+def _lists(own: pa.ChunkedArray, column: str) -> NDArray[np.float64]:
+    """The lists as an array [N, T], or [N, T, F]."""
+    found = own.to_pylist()
+    shapes = [(len(cell), *(len(step) for step in cell[:1] if isinstance(step, list))) for cell in found]
+    for row, (cell, shape) in enumerate(zip(found, shapes, strict=True), 1):
+        inner = all(step is not None and len(step) == shape[1] for step in cell) if len(shape) == 2 else True
+        if shape != shapes[0] or not inner:
+            raise ValueError(
+                f"lists must have one length, and in {column!r} row 1 is {list(shapes[0])} and row {row} is "
+                f"{list(shape)}{'' if inner else ' with steps of several lengths'}: cut or pad them"
+            )
+    try:
+        return np.array(found, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"lists must hold numbers, and those of {column!r} are {own.type}: name another column"
+        ) from None
+
+
+def _images(
+    own: pa.ChunkedArray, folder: Path, *, size: int | None, skip_broken: bool
+) -> tuple[dict[str, Picture], list[str]]:
+    """The images whose bytes, or whose paths from the folder on, are in the cells, by row; notes on those left out."""
+    cells = {f"row {row}": cell for row, cell in enumerate(own.to_pylist(), 1)}
+
+    def read(row: str) -> Picture:
+        cell = cells[row]
+        content = cell if isinstance(cell, bytes) else cell["bytes"] or folder / (cell.get("path") or "")
+        return read_picture(content, size=size)
+
+    return read_each(list(cells), read, skip_broken=skip_broken)
+
+
+def _texts(
+    own: pa.ChunkedArray, classes: list[str] | None, form: Form, *, length: int, source: str, notes: Sequence[str]
+) -> Data:
+    """Windows of the texts in the cells; all of a text are in one split."""
+    if isinstance(length, bool) or not isinstance(length, int) or length < 2:
+        raise ValueError(f"length must be a whole number of at least 2 characters, and it is {length!r}: correct it")
+    if classes is not None:
+        raise ValueError("texts have no classes, as no model takes them: leave label out")
+    texts = list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in own.to_pylist()))
+    # Of windows that come twice, the text that has the first.
+    owner: dict[tuple[str, ...], str] = {}
+    found = [(row, text) for text in texts for row in windows(text, length)]
+    for row, text in found:
+        owner.setdefault(row, text)
+    if not owner:
+        raise ValueError(f"a text must have at least {length} characters, and the longest has "
+                         f"{max(map(len, texts), default=0)}: lower length")  # fmt: skip
+    rows, short = list(owner), sum(len(text) < length for text in texts)
+    places, _, _ = divided(list(owner.values()), share=form.held_out, seed=form.seed)
+    splits, vocabulary = encoded({name: [rows[place] for place in taken] for name, taken in places.items()})
+    return Data.of(
+        splits,
+        name="parquet_file",
+        modality="text",
+        levels=len(vocabulary),
+        value_range=(0.0, len(vocabulary) - 1.0),
+        license=LICENSE,
+        source=source,
+        vocabulary=vocabulary,
+        notes=[
+            *notes,
+            *([f"left out {short} of {len(texts)} texts, which are shorter than {length} characters"] * (short > 0)),
+            *copies_note(len(found), len(rows)),
+        ],
+    )
