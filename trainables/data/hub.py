@@ -10,6 +10,7 @@ than asked for, and nothing stays in a cache. No code of a data set is run and n
 from __future__ import annotations
 
 import gc
+import io
 import re
 import tempfile
 import unicodedata
@@ -122,6 +123,8 @@ def _rows(
             raise ValueError(f"{path}: rows must be readable by the package datasets, and it says: {said}: mend the "
                              "files, or name others") from None  # fmt: skip
         gc.collect()
+    if not taken:
+        raise ValueError(f"{path}: the split {split} must have rows, and it is empty: name another one")
     if label is not None and label not in taken[0]:
         raise ValueError(f"{path}: there is no column {label!r}, but {', '.join(taken[0])}: name one of these in label")
     return taken, feature.int2str if isinstance(feature, datasets.ClassLabel) else str
@@ -160,8 +163,8 @@ def _commit(path: str, revision: str | None) -> str:
     from huggingface_hub.errors import HfHubHTTPError
 
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
-        raise ValueError(f"the path must lead to a file or a folder, or be a name on the hub, and {path} does not exist "
-                         f"in {Path.cwd()}: correct it")  # fmt: skip
+        raise ValueError(f"the path must lead to a file or a folder, or be a name on the hub, and {path} does not "
+                         f"exist in {Path.cwd()}: correct it")  # fmt: skip
     try:
         if datasets.config.HF_HUB_OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE or HF_DATASETS_OFFLINE forbids it")
@@ -169,8 +172,8 @@ def _commit(path: str, revision: str | None) -> str:
         commit = hub.dataset_info(path, revision=revision, timeout=PROBE_SECONDS).sha
     except HfHubHTTPError as error:
         said = " ".join(str(error).split())
-        raise ValueError(f"a data set must be on the hub, and open to you, and {path} is not ({said}): correct its name "
-                         f"or its revision, or {OFFLINE}") from None  # fmt: skip
+        raise ValueError(f"a data set must be on the hub, and open to you, and {path} is not ({said}): correct its "
+                         f"name or its revision, or {OFFLINE}") from None  # fmt: skip
     except Exception as error:  # whatever the library's transport raises where there is no network
         raise ValueError(f"{path} does not exist in {Path.cwd()}, so it must be a data set on the hub, which cannot be "
                          f"reached ({error}): {OFFLINE}") from None  # fmt: skip
@@ -236,13 +239,18 @@ def _texts(values: list[Any], length: int, held_out: float | None, seed: int, *,
 
 
 def example(folder: Path) -> dict[str, object]:
-    """Write 32 images of two classes as a table of parquet, and return the options to load them."""
-    import datasets
+    """Write 32 images of two classes into a table of parquet, and return the options to load them."""
     import numpy as np
+    import pandas as pd
+    from PIL import Image
 
     random = np.random.RandomState(0)
-    features = datasets.Features(image=datasets.Image(), kind=datasets.ClassLabel(names=["dark", "bright"]))
-    pixels = [random.randint(0, 128, (8, 8)) + 127 * (number % 2) for number in range(32)]
-    table = {"image": [own.astype(np.uint8) for own in pixels], "kind": [number % 2 for number in range(32)]}
-    datasets.Dataset.from_dict(table, features=features).save_to_disk(folder / "images")
-    return {"path": str(folder / "images"), "label": "kind"}
+    table = []
+    for number in range(32):
+        kind = ("dark", "bright")[number % 2]
+        content = io.BytesIO()
+        pixels = random.randint(0, 128, (8, 8)) + (127 if kind == "bright" else 0)
+        Image.fromarray(pixels.astype(np.uint8)).save(content, format="PNG")
+        table.append({"image": {"bytes": content.getvalue(), "path": f"{number}.png"}, "kind": kind})
+    pd.DataFrame(table).to_parquet(folder / "images.parquet")
+    return {"path": str(folder / "images.parquet"), "label": "kind"}
