@@ -59,7 +59,7 @@ SPACE = Space.of(
     _NETWORKS,
     _STAGES,
     _LOSS,
-    for_player("control", learning_rate(default=2e-3)),
+    for_player("control", {**learning_rate(default=2e-3), "dropout": Float(0.0, 0.5, default=0.1)}),
     for_player("discriminator", learning_rate(default=1e-3)),
     for_player("generator", learning_rate(low=1e-5, high=1e-3, default=1e-4)),
     schedule(),

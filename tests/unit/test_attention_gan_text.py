@@ -235,6 +235,7 @@ MEMBERS: Mapping[str, Mapping[str, ParameterValue]] = {
     "never": {"mle_share": 1.0},
     "r1": {"mle_share": 0.3, "r1": 1.0, "anneal": "none"},
     "norm": {"spectral_norm": True, "loss": "hinge", "dropout": 0.3, "batch_size": 7},
+    "control": {"control.dropout": 0.2, "control.lr": 0.01},
     "critic": {"loss": "wgan-gp", "gp": 2.0, "critic_steps": 2, "ema": 0.9, "clip": 0.1},
 }
 
@@ -301,6 +302,7 @@ def test_networks_that_cannot_be_are_refused(changed: dict[str, ParameterValue],
     [
         ({"anneal": "cosine"}, "anneal must be one of none, linear, exponential, and it is 'cosine'"),
         ({"temperature": 0.0}, "temperature must be above 0, and it is 0.0"),
+        ({"control.dropout": 1.0}, "control.dropout must be at least 0 and below 1, and it is 1.0"),
         ({"mle_share": 1.5}, "mle_share must be from 0 to 1, and it is 1.5"),
     ],
 )
@@ -310,7 +312,7 @@ def test_knobs_out_of_range_are_refused(changed: dict[str, ParameterValue], mess
 
 
 def test_half_precision_of_the_layers_leaves_the_losses_their_digits() -> None:
-    model, in_force = build().float(), knobs(r1=1.0, dropout=0.2)
+    model, in_force = build().float(), knobs(**{"r1": 1.0, "dropout": 0.2, "control.dropout": 0.2})
     x, weight_B = letters().train.x, torch.full((ROWS,), 1.0 / ROWS, dtype=torch.float32)
     for player in Model.players:
         drawn = {name: value.float() for name, value in noise(model, player, in_force).items()}

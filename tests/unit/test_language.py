@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from trainables.models._adversarial import one_hot
 from trainables.models._language import LEAK, WIDTHS, TextCNN, Transformer, by_gumbel, by_uniform
+from trainables.models._layers import masked_dropout
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -54,6 +55,29 @@ def stock(own: Transformer) -> nn.TransformerEncoder:
     assert isinstance(found.norm, nn.LayerNorm)
     found.norm.load_state_dict(own.norm.state_dict())
     return found
+
+
+class Factor(nn.Module):
+    """In the place of a dropout: a row's units times these."""
+
+    def __init__(self, factor_BE: Tensor) -> None:
+        super().__init__()
+        self.factor_BE = factor_BE
+
+    def forward(self, x_BTE: Tensor) -> Tensor:
+        return x_BTE * self.factor_BE[:, None]
+
+
+def test_what_is_dropped_is_what_torchs_own_drops_at_all_tokens_of_a_row() -> None:
+    own, x = transformer(), rows()
+    keep = masked_dropout(torch.ones(ROWS, own.units), torch.rand(ROWS, own.units, generator=seeded(3)), 0.4)
+    first, *of_blocks = keep.split(WIDTH, 1)
+    theirs = stock(own)
+    for place, layer in enumerate(theirs.layers):
+        layer.dropout1, layer.dropout2 = (Factor(factor) for factor in of_blocks[2 * place : 2 * place + 2])
+    before = torch.cat([own.start.expand(ROWS, 1, WIDTH), own.embedding(x)[:, :-1]], 1) + own.positions
+    mask = nn.Transformer.generate_square_subsequent_mask(TOKENS)
+    torch.testing.assert_close(own(x, keep), own.head(theirs(Factor(first)(before), mask=mask)), rtol=1e-12, atol=1e-12)
 
 
 def test_the_transformer_is_torchs_own_behind_a_start_and_with_a_head() -> None:

@@ -3,12 +3,13 @@
 The transformer: Vaswani et al. 2017, arXiv 1706.03762, with the norms before each part and one at the end, as in
 Xiong et al. 2020, arXiv 2002.04745, and learned positions. The judge: Kim 2014, arXiv 1408.5882. Both take rows of
 one-hot vectors, so that a gradient by a row's tokens exists. Floor: torch.
-Axes: B rows, T tokens of a row, V tokens of the vocabulary, E numbers for a token, U filters, and as in `_attention`.
+Axes: B rows, T tokens of a row, V tokens of the vocabulary, E numbers for a token, U units that can be
+dropped, and as in `_attention`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -52,19 +53,24 @@ class Block(nn.Module):
         self.attention = MultiheadAttention(width, heads, generator=generator)
         self.mlp = MLP((width, HIDDEN * width, width), generator=generator, leak=0.0)
 
-    def forward(self, x_BTE: Tensor, seen: Seen | None = None) -> Tensor:
-        """The places of a row further on, or the one place that comes after those that were `seen`."""
+    def forward(self, x_BTE: Tensor, seen: Seen | None = None, keep: Sequence[Tensor] = ()) -> Tensor:
+        """The places of a row further on, or the one place that comes after those that were `seen`.
+
+        keep: two factors [B, 1, E] on what is added.
+        """
         query, key, value = self.attention.project(self.before_attention(x_BTE))
         if seen is not None:
             key, value = seen.add(key, value)
-        x_BTE = x_BTE + self.attention.attend(query, key, value, causal=True)
-        out: Tensor = x_BTE + self.mlp(self.before_mlp(x_BTE))
-        return out
+        found_BTE = self.attention.attend(query, key, value, causal=True)
+        x_BTE = x_BTE + (found_BTE * keep[0] if keep else found_BTE)
+        made_BTE: Tensor = self.mlp(self.before_mlp(x_BTE))
+        return x_BTE + (made_BTE * keep[1] if keep else made_BTE)
 
 
 class Transformer(nn.Module):
     """The logits of each token given those before it in its row; the first is given a learned start.
 
+    units: U, how many can be dropped.
     Raises `ValueError` where the heads do not divide the width.
     """
 
@@ -72,7 +78,7 @@ class Transformer(nn.Module):
         self, vocabulary: int, tokens: int, *, width: int, depth: int, heads: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
+        self.vocabulary, self.units = vocabulary, (1 + 2 * depth) * width
         # As many numbers as a token's, with the variance of a linear layer's initial values.
         self.start = nn.Parameter(_drawn(1, width, generator=generator))
         self.positions = nn.Parameter(_drawn(tokens, width, generator=generator))
@@ -81,12 +87,19 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = linear(width, vocabulary, generator=generator)
 
-    def forward(self, x_BTV: Tensor) -> Tensor:
-        """[B, T, V]: the logits of every token of rows that are known."""
+    def forward(self, x_BTV: Tensor, keep_BU: Tensor | None = None) -> Tensor:
+        """[B, T, V]: the logits of every token of rows that are known.
+
+        keep_BU: factors on what goes into the first block and on what each adds, the same at all tokens of a row:
+        dropout after Gal and Ghahramani 2016, arXiv 1512.05287.
+        """
         start_B1E = self.start.expand(len(x_BTV), 1, -1)
         x_BTE = torch.cat([start_B1E, self.embedding(x_BTV[:, :-1])], 1) + self.positions
-        for block in self.blocks:
-            x_BTE = block(x_BTE)
+        keep = () if keep_BU is None else torch.split(keep_BU[:, None], self.start.shape[1], 2)
+        if keep:
+            x_BTE = x_BTE * keep[0]
+        for place, block in enumerate(self.blocks):
+            x_BTE = block(x_BTE, keep=keep[2 * place + 1 : 2 * place + 3])
         logits: Tensor = self.head(self.norm(x_BTE))
         return logits
 

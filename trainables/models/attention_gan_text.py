@@ -33,7 +33,7 @@ from ..training.params import Params
 from ._adversarial import Adversarial, one_hot
 from ._family import Generative, Knobs, Losses, Noise
 from ._language import TextCNN, Transformer, by_gumbel, by_uniform
-from ._layers import add_singular_vectors, over_rows
+from ._layers import add_singular_vectors, masked_dropout, over_rows
 
 ANNEALS = ("none", "linear", "exponential")
 # Of the control's softmax: below 1 samples are better and more alike.
@@ -93,6 +93,7 @@ class Model(Adversarial):
     def knobs(cls, params: Params) -> dict[str, float]:
         anneal = params.text("anneal", ANNEALS[-1])
         temperature, share = params.number("temperature", 0.1), params.number("mle_share", 0.5)
+        dropout = params.number("control.dropout", 0.0)
         if anneal not in ANNEALS:
             raise ValueError(
                 f"anneal must be one of {', '.join(ANNEALS)}, and it is {anneal!r}: correct it in the space"
@@ -101,8 +102,13 @@ class Model(Adversarial):
             raise ValueError(f"temperature must be above 0, and it is {temperature}: correct it in the space")
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"mle_share must be from 0 to 1, and it is {share}: correct it in the space")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(
+                f"control.dropout must be at least 0 and below 1, and it is {dropout}: correct it in the space"
+            )
         return {
             **super().knobs(params),
+            "control.dropout": dropout,
             "spectral_norm": float(params.boolean("spectral_norm", False)),
             "temperature": temperature,
             "mle_share": share,
@@ -133,7 +139,9 @@ class Model(Adversarial):
         self, player: str, generator: torch.Generator, *, rows: int, knobs: Mapping[str, float]
     ) -> dict[str, Tensor]:
         if player == "control":
-            return {}
+            shape = (rows, self.control.units)
+            dropped = knobs["control.dropout"] > 0.0
+            return {"dropout": torch.rand(shape, generator=generator, device=generator.device)} if dropped else {}
         noise = super().draw(player, generator, rows=rows, knobs=knobs)
         if player == "generator":
             # -log of an exponential number is Gumbel noise, for each token of the vocabulary.
@@ -146,7 +154,10 @@ class Model(Adversarial):
     ) -> Losses:
         if player != "control":
             return super().forward(player, x, noise, knobs, weight_B, labels_B)
-        loss = over_rows(weight_B, -self._log_probability(self.control, x)) / x.shape[1]
+        keep_BU = noise.get("dropout")
+        if keep_BU is not None:
+            keep_BU = masked_dropout(torch.ones_like(keep_BU), keep_BU, knobs["control.dropout"])
+        loss = over_rows(weight_B, -self._log_probability(self.control, x, keep_BU)) / x.shape[1]
         return loss, {"loss": loss.detach()}
 
     def draw_samples(self, generator: torch.Generator, *, rows: int) -> dict[str, Tensor]:
@@ -186,10 +197,10 @@ class Model(Adversarial):
         logits_B: Tensor = self.discriminator(rows, uniform_BU, knobs["dropout"], knobs["spectral_norm"])
         return logits_B
 
-    def _log_probability(self, network: Transformer, x: Tensor) -> Tensor:
+    def _log_probability(self, network: Transformer, x: Tensor, keep_BU: Tensor | None = None) -> Tensor:
         """[B]: the sum over the tokens of a row."""
         known_BTV = self._scaled(x, self.dtype)
-        logits_BTV: Tensor = network(known_BTV)
+        logits_BTV: Tensor = network(known_BTV, keep_BU)
         return (logits_BTV.to(self.dtype).log_softmax(-1) * known_BTV).sum((1, 2))
 
 
