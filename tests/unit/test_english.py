@@ -64,8 +64,8 @@ def test_the_vocabulary_is_that_of_training() -> None:
 
 
 def test_windows_do_not_overlap() -> None:
-    assert windows("abcdefg", 3) == [("a", "b", "c"), ("d", "e", "f")]
-    assert windows("abcdef", 3) == [("a", "b", "c"), ("d", "e", "f")]
+    assert windows("abcdefg", 3) == ["abc", "def"]
+    assert windows("abcdef", 3) == ["abc", "def"]
     assert windows("ab", 3) == []
 
 

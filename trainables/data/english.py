@@ -16,7 +16,6 @@ import gzip
 import hashlib
 import random
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from ._data import Data
@@ -37,7 +36,11 @@ def load(*, length: int = 64) -> Data:
     """
     if not 16 <= length <= 80:
         raise ValueError(f"the length of rows of english must lie in 16..80, and it is {length}: correct it")
-    splits, vocabulary = encoded(_rows(split_paragraphs(), length))
+    parts = {
+        name: [row for paragraph in paragraphs for row in windows(paragraph, length)]
+        for name, paragraphs in split_paragraphs().items()
+    }
+    splits, vocabulary = encoded(parts)
     return Data.of(
         splits,
         name="english",
@@ -61,14 +64,3 @@ def split_paragraphs() -> dict[str, list[str]]:
     test = len(found) * 9 // 10
     validation = 2 * test - len(found)
     return {"train": found[:validation], "validation": found[validation:test], "test": found[test:]}
-
-
-def _rows(paragraphs: dict[str, list[str]], length: int) -> dict[str, Sequence[Sequence[str]]]:
-    """The windows of each split that did not come before."""
-    seen: set[tuple[str, ...]] = set()
-    found: dict[str, Sequence[Sequence[str]]] = {}
-    for name, own in paragraphs.items():
-        rows = dict.fromkeys(row for paragraph in own for row in windows(paragraph, length))
-        found[name] = [row for row in rows if row not in seen]
-        seen.update(rows)
-    return found
