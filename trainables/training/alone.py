@@ -179,7 +179,7 @@ class Training:
             self._prepare(names)
             noise = functools.partial(measurement_stream, device=self.device)
             found = [yardsticks(self._metrics[name], self.data, noise) for name in names]
-        return {name: value for of_metric in found for name, value in of_metric.items()} | self._of_controls(names)
+        return {name: value for of_metric in found for name, value in of_metric.items()} | self.of_controls(names)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into this folder, in place of the one that is there."""
@@ -257,7 +257,7 @@ class Training:
         """
         return write_sheet(path, self.sample(SHEET_COLUMNS * SHEET_ROWS), data=self.data, columns=SHEET_COLUMNS)
 
-    def _of_controls(self, names: Collection[str]) -> dict[str, float]:
+    def of_controls(self, names: Collection[str], *, split: str = "validation") -> dict[str, float]:
         """`metric.control` for each metric of samples and each control; values that are not finite are left out."""
         if not isinstance(self.model, Controlled):
             return {}
@@ -267,7 +267,7 @@ class Training:
                 if measures_samples(metric := self._metrics[name]):
                     for control, model in self.model.controls().items():
                         noise = measurement_stream(device=self.device)
-                        value = metric.measure(model, self.data.validation, noise).value
+                        value = metric.measure(model, self.data.split(split), noise).value
                         found[f"{name}.{control}"] = value
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
