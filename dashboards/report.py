@@ -31,6 +31,7 @@ IMAGE_BYTES = 1_500_000  # all images together: plotly.js takes 4.8 MB, and the 
 CAUSES = 30  # rows of the table of ends
 LINE = 160  # characters of a cause that are shown at once
 CAUSE_BYTES = 20_000
+TEXT_BYTES = 20_000  # of a sheet of text
 _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
 # plotly.js 4 shows by default a button that sends the figure to a server of its makers.
 _CONFIG = {
@@ -66,6 +67,8 @@ pre { white-space: pre-wrap; font-size: .8rem; }
 img { max-width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--line); }
 .sheets img { width: 100%; }
 .sides img { width: 360px; }
+.sheets .text { grid-column: 1 / -1; }
+.text pre { margin: 0; max-height: 22rem; overflow-y: auto; border: 1px solid var(--line); padding: .4rem; }
 @media print {
   body { max-width: none; padding: 0; font-size: 11pt; }
   .plot, figure, tr { break-inside: avoid; }
@@ -245,12 +248,14 @@ def _samples(home: Home, reading: Reading) -> str:
 
 
 def _sheet(home: Home, files: Sequence[str], *, caption: str) -> str:
-    """Return the last sample sheet among `files` as an image inside the page; nothing where there is none."""
+    """Return the last sample sheet among `files` inside the page, as an image or as text; nothing where there is none."""
     for file in reversed(files):
         path = (home.path / file).resolve()
         # The log names the file, and a log may come from anywhere: only a sheet in this home is taken.
-        if path.suffix != ".png" or not path.is_relative_to(home.samples) or not path.is_file():
+        if path.suffix not in (".png", ".txt") or not path.is_relative_to(home.samples) or not path.is_file():
             continue
+        if path.suffix == ".txt":
+            return _lines(path, caption=caption)
         if path.stat().st_size > IMAGE_BYTES // (SHEETS + 1):
             return f"<figure><figcaption>{html.escape(caption)}: the sheet is too large for this page; it is " \
                    f"{html.escape(file)} in the home.</figcaption></figure>"  # fmt: skip
@@ -258,6 +263,15 @@ def _sheet(home: Home, files: Sequence[str], *, caption: str) -> str:
         text = html.escape(caption)
         return f"<figure><img alt='Samples, {text}' src='{source}'><figcaption>{text}</figcaption></figure>"
     return ""
+
+
+def _lines(path: Path, *, caption: str) -> str:
+    """Return a sheet of text, whatever it holds; what is too long for the page is cut."""
+    with path.open("rb") as file:
+        text = file.read(TEXT_BYTES + 1)
+    shown = html.escape(text[:TEXT_BYTES].decode("utf-8", errors="replace"))
+    more = "..." if len(text) > TEXT_BYTES else ""
+    return f"<figure class='text'><pre>{shown}{more}</pre><figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def _ends(summary: Summary) -> str:

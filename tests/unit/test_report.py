@@ -158,6 +158,25 @@ def test_sample_sheets_are_inside_the_page_best_first(home: Home) -> None:
     assert data == home.sheet(0, 9).read_bytes()
 
 
+def test_a_sheet_of_text_is_shown_as_it_is_and_runs_nothing(tmp_path: Path) -> None:
+    def textual(number: int, params: Params) -> Fate:
+        return Fate(values={3: 20.0, 9: 5.0 + number}, files=(f"samples/trial-{number:06d}/step-000009.txt",))
+
+    found = search(tmp_path / "home", study(trials=2), textual)
+    for number, text in ((0, f"'a line'\n{EVIL!r}\n\ufffd"), (1, "x" * (report.TEXT_BYTES + 5))):
+        path = found.sheet(number, 9).with_suffix(".txt")
+        path.parent.mkdir(parents=True)
+        path.write_text(text, encoding="utf-8")
+    page = page_of(found)
+    assert [item["class"] for item in page.all("figure") if item.get("class") == "text"] == ["text"] * 3
+    assert "'a line'" in page.text
+    assert repr(EVIL) in page.text
+    assert not any("alert(" in script for script in page.scripts)
+    assert not page.all("img")
+    assert f"{'x' * report.TEXT_BYTES}..." in page.text
+    assert "x" * (report.TEXT_BYTES + 1) not in page.text
+
+
 @pytest.mark.parametrize("file", ["../secret.png", "samples/../../secret.png", "samples/link.png", "study.yaml"])
 def test_no_file_outside_the_samples_gets_into_the_page(tmp_path: Path, file: str) -> None:
     secret = tmp_path / "secret.png"
