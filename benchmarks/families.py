@@ -10,7 +10,9 @@ The winner was chosen on the validation rows, so values here are of the test row
 are too few for the objective, and a winner has its choice in its favor. Beside them, by the same metric:
     floor       rows of the other of these two splits in the place of samples: what other real rows get
     copy        training rows in their place
-    Gaussian    a multivariate Gaussian with mean and covariance of the training rows, rounded where rows are levels
+    Gaussian    a multivariate Gaussian with mean and covariance of the training rows, rounded where rows are levels;
+                none of text, whose levels are names
+What a model has beside it, such as the language model beside a GAN of text, stands in the second table with its name.
 `--epochs` caps the budget of a study, and shortens its grace alike; `--minutes` ends the asking of a search. Rows are
 printed as they come and kept in `--out`, so that the same command goes on where it was: a study whose row is there is
 not run again. Sheets of samples, of the first seed, lie in `--out` too. Prints markdown for RESULTS.md.
@@ -62,7 +64,8 @@ BESIDE = ("floor", "copy", "Gaussian")
 NLL_DRAWS = 500
 # By these each training is measured besides the objective, where they take its model and data.
 SHOWN = ("nll", "fd_self", "coverage", "authenticity", "fd_rocket", "forest_test", "tstr", "modes", "high_quality",
-         "reverse_kl")  # fmt: skip
+         "reverse_kl", "trts", "stft_distance", "clipping", "dc_offset", "bits_per_char", "reverse_lm", "forward_lm",
+         "self_bleu", "copy_rate")  # fmt: skip
 # A difference of means counts where it is so many times its standard error.
 ERRORS = 2.0
 
@@ -179,15 +182,17 @@ class Row:
 
     def lines(self) -> list[list[str]]:
         """Return the cells of the second table: each other metric."""
+        found = dict.fromkeys(name for outcome in self.outcomes for name in outcome.metrics)
         return [
             [
                 self.study,
-                metric,
-                *(self._shown(arm, metric) for arm in ARMS),
-                *(_number(self.beside.get(metric, {}).get(kind)) for kind in BESIDE),
+                name,
+                *(self._shown(arm, name) for arm in ARMS),
+                *(_number(self.beside.get(name, {}).get(kind)) for kind in BESIDE),
             ]
             for metric in SHOWN
-            if metric != self.objective and any(self.of(arm, metric) for arm in ARMS)
+            for name in found
+            if name.partition(".")[0] == metric and name != self.objective and any(self.of(arm, name) for arm in ARMS)
         ]
 
     def _shown(self, arm: str, metric: str) -> str:
@@ -244,8 +249,9 @@ def beside(study: Study, split: str) -> dict[str, dict[str, float]]:
     stands: dict[str, Generative] = {
         "floor": Replay(data.validation if split == "test" else data.test),
         "copy": Replay(data.train),
-        "Gaussian": GaussianFit(data),
     }
+    if data.modality != "text":
+        stands["Gaussian"] = GaussianFit(data)
     found: dict[str, dict[str, float]] = {}
     for metric in metrics_of(study):
         if not measures_samples(metric):
@@ -287,7 +293,7 @@ def tested(study: Study, split: str, trainer: Any) -> dict[str, float]:
             found[metric.name] = trainer.measure([metric.name], split=split)[metric.name].value
         except ValueError:
             continue
-    return found
+    return found | trainer.of_controls(list(found), split=split)
 
 
 def search(name: str, home: Path, options: argparse.Namespace) -> None:
