@@ -53,13 +53,24 @@ _LOSS: dict[str, Entry] = {
     "clip": Choice((0.0, 1.0, 5.0), default=1.0),
 }
 
-# RelGAN: 1e-2 for likelihood, 1e-4 for both after it.
+_CONTROL: dict[str, Entry] = {
+    # RelGAN: 1e-2.
+    **learning_rate(default=3e-3),
+    # 0.1: Vaswani et al. 2017 (arXiv 1706.03762), section 5.4.
+    "dropout": Float(0.0, 0.5, default=0.1),
+    # Down to a tenth by a cosine, as Brown et al. 2020 (arXiv 2005.14165, appendix B) train such models.
+    "schedule": "cosine",
+    "schedule_floor": 0.1,
+    "warmup": 0.05,
+}
+
+# RelGAN: 1e-4 for both players once likelihood is over.
 SPACE = Space.of(
     "attention_gan_text",
     _NETWORKS,
     _STAGES,
     _LOSS,
-    for_player("control", {**learning_rate(default=2e-3), "dropout": Float(0.0, 0.5, default=0.1)}),
+    for_player("control", _CONTROL),
     for_player("discriminator", learning_rate(default=1e-3)),
     for_player("generator", learning_rate(low=1e-5, high=1e-3, default=1e-4)),
     schedule(),
