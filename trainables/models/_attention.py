@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._layers import convolution, linear, normed
+from ._layers import linear, normed
 
 
 class MultiheadAttention(nn.Module):
@@ -64,25 +64,25 @@ class SelfAttention(nn.Module):
     """The places of a map attend to one another, and what they find is added to them times `gamma`, which begins at 0.
 
     SAGAN, section 3: 1x1 convolutions f and g to an eighth of the channels, h to half of them, and one back to all.
-    The products are not divided by a root of their size, as in the paper.
+    Here they are linear layers over the places, which is the same and costs less. The scores are not scaled, as in the
+    paper.
     """
 
     def __init__(self, channels: int, *, generator: torch.Generator) -> None:
         super().__init__()
-
-        def to(inputs: int, outputs: int) -> nn.Conv2d:
-            return convolution(inputs, outputs, kernel=1, bias=False, generator=generator)
-
         few, half = max(1, channels // 8), max(1, channels // 2)
-        self.f, self.g, self.h = to(channels, few), to(channels, few), to(channels, half)
-        self.back = to(half, channels)
+        self.f = linear(channels, few, bias=False, generator=generator)
+        self.g = linear(channels, few, bias=False, generator=generator)
+        self.h = linear(channels, half, bias=False, generator=generator)
+        self.back = linear(half, channels, bias=False, generator=generator)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x_BCYX: Tensor, spectral_norm: float | Tensor = 0.0) -> Tensor:
-        """A map of the same shape; the convolutions take part in a spectral norm, and `gamma` does not."""
-        key, query, value = (normed(layer, x_BCYX, spectral_norm).flatten(2).mT for layer in (self.f, self.g, self.h))
-        found_BCYX = attention(query, key, value).mT.reshape(len(x_BCYX), -1, *x_BCYX.shape[2:])
-        return x_BCYX + self.gamma * normed(self.back, found_BCYX, spectral_norm)
+        """A map of the same shape; the four layers take part in a spectral norm, and `gamma` does not."""
+        x_BTC = x_BCYX.flatten(2).mT
+        key, query, value = (normed(layer, x_BTC, spectral_norm) for layer in (self.f, self.g, self.h))
+        found_BTC = normed(self.back, attention(query, key, value), spectral_norm)
+        return x_BCYX + self.gamma * found_BTC.mT.reshape(x_BCYX.shape)
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, *, hidden: Tensor | None = None) -> Tensor:

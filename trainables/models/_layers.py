@@ -52,17 +52,10 @@ def linear(inputs: int, outputs: int, *, bias: bool = True, generator: torch.Gen
 
 
 def convolution(
-    inputs: int,
-    outputs: int,
-    *,
-    kernel: int,
-    stride: int = 1,
-    padding: int = 0,
-    bias: bool = True,
-    generator: torch.Generator,
+    inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int = 0, generator: torch.Generator
 ) -> nn.Conv2d:
     """A convolution with torch's own initial distribution, as in `nn.Conv2d.reset_parameters`."""
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias, device="meta").to_empty(device="cpu")
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, device="meta").to_empty(device="cpu")
     _draw(layer.weight, layer.bias, fan_in=kernel**2 * inputs, generator=generator)
     return layer
 
