@@ -81,7 +81,7 @@ def as_data(
     different = list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in texts))
     found = [(row, text) for text in different for row in windows(text, length)]
     # Of windows that come again, the text that has the first.
-    owner = {row: text for row, text in reversed(found)}
+    owner = dict(reversed(found))
     if not owner:
         raise ValueError(f"a text must have at least {length} characters, and the longest has "
                          f"{max(map(len, different), default=0)}: lower length")  # fmt: skip

@@ -13,15 +13,13 @@ import gc
 import io
 import re
 import tempfile
-import unicodedata
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import _own, _text
+from . import _images, _own, _text
 from ._data import Data
-from ._images import as_data, check_options, read_picture
 
 READS_FOLDER = (".arrow",)
 # The library's readers of a format that do nothing else, by what files may end with.
@@ -68,24 +66,29 @@ def load(
     share for validation, and as much for test. Raises `ValueError` where the extra, the hub or the column is missing,
     and for rows that cannot be read.
     """
-    check_options(size=size, mode=mode)
-    for option, value, least in (("rows", rows, _own.FEWEST_ROWS), ("length", length, 2)):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{option} is a whole number of at least {least}, and it is {value!r}: correct it")
+    _images.check_options(size=size, mode=mode)
+    if not isinstance(rows, int) or rows < _own.FEWEST_ROWS:
+        raise ValueError(f"rows is a whole number of at least {_own.FEWEST_ROWS}, and it is {rows!r}: correct it")
     if kind not in (None, *KINDS):
         raise ValueError(f"the kind is images or text, and it is {kind!r}: choose one, or leave it out")
     taken, names = _rows(path, split=split, subset=subset, revision=revision, rows=rows, label=label)
+    source = path if revision is None else f"{path} at {revision}"
     try:
         column, kind = _column(taken, column, kind)
         notes = [f"the first {len(taken)} rows of the split {split}: column {column}, {kind}"]
         if kind == "text":
-            return _texts([row[column] for row in taken], length, held_out, seed, source=path, notes=notes)
+            texts = [row[column] for row in taken]
+            if missing := [place for place, text in enumerate(texts) if not isinstance(text, str)]:
+                raise ValueError(f"every row must have a text, and row {missing[0]} has none: leave it out of the file")
+            return _text.as_data(
+                texts, length=length, held_out=held_out, seed=seed, name="hub", source=source, notes=notes
+            )
         sources = {f"row {number}": row[column] for number, row in enumerate(taken)}
         pictures, broken = _own.read_each(
-            list(sources), lambda name: read_picture(_bytes(sources[name]), size=size), skip_broken=skip_broken
+            list(sources), lambda name: _images.read_picture(_bytes(sources[name]), size=size), skip_broken=skip_broken
         )
         classes = None if label is None else {f"row {n}": names(row[label]) for n, row in enumerate(taken)}
-        return as_data(
+        return _images.as_data(
             pictures,
             classes=None if classes is None else [classes[name] for name in pictures],
             size=size,
@@ -93,7 +96,7 @@ def load(
             held_out=held_out,
             seed=seed,
             name="hub",
-            source=path if revision is None else f"{path} at {revision}",
+            source=source,
             notes=[*notes, *broken],
         )
     except ValueError as error:
@@ -116,8 +119,9 @@ def _rows(
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             stream = _stream(path, split=split, subset=subset, revision=revision, cache=cache)
-            feature = (stream.features or {}).get(label)
-            taken = [dict(row) for row in stream.decode(False).take(rows)]
+            # Features that are not known beforehand are none of images or classes.
+            feature = stream.features[label] if stream.features and label in stream.features else None
+            taken = [dict(row) for row in (stream.decode(False) if stream.features else stream).take(rows)]
         except Exception as error:  # a parser that stumbles over a file raises whatever it does
             said = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{path}: rows must be readable by the package datasets, and it says: {said}: mend the "
@@ -127,6 +131,8 @@ def _rows(
         raise ValueError(f"{path}: the split {split} must have rows, and it is empty: name another one")
     if label is not None and label not in taken[0]:
         raise ValueError(f"{path}: there is no column {label!r}, but {', '.join(taken[0])}: name one of these in label")
+    if label is not None and None in (found := [row[label] for row in taken]):
+        raise ValueError(f"{path}: every row must say its {label!r}, and row {found.index(None)} does not: fill it in")
     return taken, feature.int2str if isinstance(feature, datasets.ClassLabel) else str
 
 
@@ -146,7 +152,7 @@ def _stream(path: str, *, split: str, subset: str | None, revision: str | None, 
         if place.suffix not in BUILDERS:
             raise ValueError(f"a file ends with {', '.join(BUILDERS)}")
         builder = datasets.load_dataset_builder(
-            BUILDERS[place.suffix], name=subset, data_files={split: [path]}, cache_dir=cache
+            BUILDERS[place.suffix], name=subset, data_files={"train": [path]}, cache_dir=cache
         )
     else:
         builder = datasets.load_dataset_builder(path, name=subset, revision=revision, cache_dir=cache)
@@ -193,7 +199,8 @@ def _column(taken: list[dict[str, Any]], column: str | None, kind: str | None) -
     if column is None:
         column = next((name for name, own in kinds.items() if own in wanted), None)
     if column not in kinds:
-        raise ValueError(f"there must be a column {column or ''}of {' or '.join(wanted)}, and there are "
+        named = "" if column is None else f"{column!r} "
+        raise ValueError(f"there must be a column {named}of {' or '.join(wanted)}, and there are "
                          f"{', '.join(taken[0])}: name one of these in column")  # fmt: skip
     if kinds[column] not in wanted:
         raise ValueError(f"the column {column!r} must hold {' or '.join(wanted)}, and it holds "
@@ -208,34 +215,6 @@ def _bytes(value: Any) -> Path | bytes:
     if not isinstance(value, bytes | Path):
         raise ValueError("it holds no image: leave the row out of the file")
     return value
-
-
-def _texts(values: list[Any], length: int, held_out: float | None, seed: int, *, source: str, notes: list[str]) -> Data:
-    """Windows of these texts, of which equal ones count once and none is in two splits."""
-    if any(not isinstance(value, str) for value in values):
-        place = next(number for number, value in enumerate(values) if not isinstance(value, str))
-        raise ValueError(f"every text must be there, and row {place} has none: leave it out of the file")
-    texts = list(dict.fromkeys(unicodedata.normalize("NFC", value) for value in values))
-    long = [text for text in texts if len(text) >= length]
-    places, _, _ = _own.divided(long, share=held_out, seed=seed)
-    rows = {name: [row for place in own for row in _text.windows(long[place], length)] for name, own in places.items()}
-    splits, vocabulary = _text.encoded(rows)
-    left = len(texts) - len(long)
-    return Data.of(
-        splits,
-        name="hub",
-        modality="text",
-        levels=len(vocabulary),
-        value_range=(0.0, len(vocabulary) - 1.0),
-        license=_own.LICENSE,
-        source=source,
-        vocabulary=vocabulary,
-        notes=[
-            *notes,
-            *_own.copies_note(len(values), len(texts)),
-            *([f"left out {left} texts of fewer than {length} characters; length sets another bound"] if left else []),
-        ],
-    )
 
 
 def example(folder: Path) -> dict[str, object]:
