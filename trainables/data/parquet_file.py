@@ -8,7 +8,6 @@ functions.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _arrays
-from . import _images as _pictures
+from . import _arrays, _images, _text
 from ._data import Data
-from ._images import Picture, check_options, read_picture
-from ._own import LICENSE, copies_note, divided, existing, files_in, read_each
+from ._own import existing, files_in, read_each
 from ._tables import column_named, tabular
-from ._text import encoded, windows
 from ._windows import Form
 
 if TYPE_CHECKING:
@@ -76,7 +72,7 @@ def load(
         scale=scale,
         missing=missing,
     )
-    check_options(size=size, mode=mode)
+    _images.check_options(size=size, mode=mode)
     file = existing(path, folder=Path(path).is_dir())
     try:
         table = _read(file)
@@ -107,8 +103,8 @@ def load(
             )
         if _is_image(own.type):
             folder = file if file.is_dir() else file.parent
-            pictures, broken = _images(own, folder, size=size, skip_broken=skip_broken)
-            return _pictures.as_data(
+            pictures, broken = _pictures(own, folder, size=size, skip_broken=skip_broken)
+            return _images.as_data(
                 pictures,
                 parts=None,
                 classes=None if classes is None else [classes[int(row.split()[1]) - 1] for row in pictures],
@@ -121,7 +117,17 @@ def load(
                 notes=[*notes, *broken],
             )
         if _is_text(own.type):
-            return _texts(own, classes, form, length=length, source=file.name, notes=notes)
+            if classes is not None:
+                raise ValueError("texts have no classes, as no model takes them: leave label out")
+            return _text.as_data(
+                own.to_pylist(),
+                length=length,
+                held_out=held_out,
+                seed=seed,
+                name="parquet_file",
+                source=file.name,
+                notes=notes,
+            )
         raise ValueError(f"the cells of column must be lists, images or texts, and those of {column!r} are {own.type}: "
                          "name columns of numbers with columns")  # fmt: skip
     except ValueError as error:
@@ -240,52 +246,15 @@ def _lists(own: pa.ChunkedArray, column: str) -> NDArray[np.float64]:
         ) from None
 
 
-def _images(
+def _pictures(
     own: pa.ChunkedArray, folder: Path, *, size: int | None, skip_broken: bool
-) -> tuple[dict[str, Picture], list[str]]:
+) -> tuple[dict[str, _images.Picture], list[str]]:
     """The images whose bytes, or whose paths from the folder on, are in the cells, by row; notes on those left out."""
     cells = {f"row {row}": cell for row, cell in enumerate(own.to_pylist(), 1)}
 
-    def read(row: str) -> Picture:
+    def read(row: str) -> _images.Picture:
         cell = cells[row]
         content = cell if isinstance(cell, bytes) else cell["bytes"] or folder / (cell.get("path") or "")
-        return read_picture(content, size=size)
+        return _images.read_picture(content, size=size)
 
     return read_each(list(cells), read, skip_broken=skip_broken)
-
-
-def _texts(
-    own: pa.ChunkedArray, classes: list[str] | None, form: Form, *, length: int, source: str, notes: Sequence[str]
-) -> Data:
-    """Windows of the texts in the cells; all of a text are in one split."""
-    if isinstance(length, bool) or not isinstance(length, int) or length < 2:
-        raise ValueError(f"length must be a whole number of at least 2 characters, and it is {length!r}: correct it")
-    if classes is not None:
-        raise ValueError("texts have no classes, as no model takes them: leave label out")
-    texts = list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in own.to_pylist()))
-    # Of windows that come twice, the text that has the first.
-    owner: dict[tuple[str, ...], str] = {}
-    found = [(row, text) for text in texts for row in windows(text, length)]
-    for row, text in found:
-        owner.setdefault(row, text)
-    if not owner:
-        raise ValueError(f"a text must have at least {length} characters, and the longest has "
-                         f"{max(map(len, texts), default=0)}: lower length")  # fmt: skip
-    rows, short = list(owner), sum(len(text) < length for text in texts)
-    places, _, _ = divided(list(owner.values()), share=form.held_out, seed=form.seed)
-    splits, vocabulary = encoded({name: [rows[place] for place in taken] for name, taken in places.items()})
-    return Data.of(
-        splits,
-        name="parquet_file",
-        modality="text",
-        levels=len(vocabulary),
-        value_range=(0.0, len(vocabulary) - 1.0),
-        license=LICENSE,
-        source=source,
-        vocabulary=vocabulary,
-        notes=[
-            *notes,
-            *([f"left out {short} of {len(texts)} texts, which are shorter than {length} characters"] * (short > 0)),
-            *copies_note(len(found), len(rows)),
-        ],
-    )
