@@ -192,7 +192,7 @@ def with_nan() -> NDArray[np.float64]:
         ({"x": BYTES}, {"levels": 17}, "levels are whole numbers from 0 to 16"),
         ({"x": BYTES}, {"levels": 1}, "levels are a whole number from 2 to 256, and they are 1"),
         ({"x": BYTES * 0}, {}, "x must vary, and all its numbers are 0"),
-        ({"x": REALS * [1.0, 0.0]}, {"layout": "NTF"}, "all of number 1 are 0: leave it out of x"),
+        ({"x": REALS * [1.0, 0.0]}, {"layout": "NTF"}, "'number 1' is 0 in all of them: leave it out"),
         ({"a": BYTES, "b": BYTES}, {}, "it has no array 'x', but a, b: name one of these"),
         (bad(), {"y": "labels"}, "it has no array 'labels', but x: name one of these"),
         (bad(y=np.arange(29)), {}, "y must have one class for each of the 30 rows of x, and its shape is [29]"),

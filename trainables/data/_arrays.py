@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ._data import Data, Units
-from ._own import LICENSE, as_splits, copies_note, distinct, divided, split_name
+from ._own import LICENSE, as_splits, copies_note, distinct, divided, scale_of, split_name
 
 # What the axes of an array may be, and of what; and in which order a row of that modality has them.
 LAYOUTS = {
@@ -158,18 +158,10 @@ def _scaled(
     """The rows, of which each feature has mean 0 and standard deviation 1 in training, and what they were before."""
     if not scale:
         return x.astype(np.float32), None
-    features_FS = np.moveaxis(x[train], -1, 0).reshape(x.shape[-1], -1)
-    # Sums without rounding error: a plain one rounds in another order on another machine.
-    mean_F = np.array([math.fsum(own) for own in features_FS]) / features_FS.shape[1]
-    variance_F = np.array([math.fsum(own) for own in (features_FS - mean_F[:, None]) ** 2]) / features_FS.shape[1]
-    if constant := [place for place, own in enumerate(features_FS) if (own == own[0]).all()]:
-        raise ValueError(
-            f"each feature must vary among the training rows, and all of number {constant[0]} are "
-            f"{features_FS[constant[0], 0]:g}: leave it out of x"
-        )
-    deviation_F = np.sqrt(variance_F)
+    names = tuple(f"number {place}" for place in range(x.shape[-1]))
+    mean_F, deviation_F = scale_of(x[train].reshape(-1, x.shape[-1]), names)
     return ((x - mean_F) / deviation_F).astype(np.float32), Units(
-        names=tuple(f"number {place}" for place in range(len(mean_F))),
+        names=names,
         mean=torch.from_numpy(mean_F),
         deviation=torch.from_numpy(deviation_F),
     )

@@ -9,6 +9,7 @@ recording, is never parted. Floor: numpy and torch.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,6 +95,19 @@ def distinct(rows: NDArray[Any]) -> NDArray[np.int64]:
 def copies_note(before: int, after: int) -> list[str]:
     """A note on the copies that were removed, if there were any."""
     return [f"removed {before - after} rows that equal another one"] if after < before else []
+
+
+def scale_of(x_SF: NDArray[np.float64], features: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each feature; raises `ValueError` for one that is constant."""
+    if constant := [place for place, own in enumerate(x_SF.T) if (own == own[0]).all()]:
+        raise ValueError(
+            f"each feature must vary among the rows to train on, and {features[constant[0]]!r} is "
+            f"{x_SF[0, constant[0]]:g} in all of them: leave it out, or split with another seed"
+        )
+    # Sums without rounding error: a plain one rounds in another order on another machine.
+    mean_F = np.array([math.fsum(own) for own in x_SF.T]) / len(x_SF)
+    variance_F = np.array([math.fsum(own) for own in ((x_SF - mean_F) ** 2).T]) / len(x_SF)
+    return mean_F, np.sqrt(variance_F)
 
 
 def share_held_out(share: float | None, *, rows: int) -> float:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ._blocks import blocks
 from ._data import Data, Units
-from ._own import FEWEST_ROWS, LICENSE, as_splits, copies_note, distinct, divided, share_held_out
+from ._own import FEWEST_ROWS, LICENSE, as_splits, copies_note, distinct, divided, scale_of, share_held_out
 
 MISSING = ("drop", "interpolate")
 # The splits of one round of blocks.
@@ -242,15 +242,8 @@ def _scale(
         change_S -= np.bincount(first_N + form.steps, minlength=len(part.x) + 1)
         found.append(part.x[change_S.cumsum()[:-1] > 0])
     train_SF = np.concatenate(found)
-    # Sums without rounding error: a plain one rounds in another order on another machine.
-    mean_F = np.array([math.fsum(column) for column in train_SF.T]) / len(train_SF)
-    variance_F = np.array([math.fsum(column) for column in ((train_SF - mean_F) ** 2).T]) / len(train_SF)
-    if constant := [name for name, column in zip(features, train_SF.T, strict=True) if (column == column[0]).all()]:
-        raise ValueError(
-            f"columns must vary among the rows to train on, and {constant[0]!r} holds one number in all of them: leave "
-            "it out by naming others in columns, or split with another seed"
-        )
-    return (mean_F, np.sqrt(variance_F)) if form.scale else (np.zeros_like(mean_F), np.ones_like(mean_F))
+    mean_F, deviation_F = scale_of(train_SF, features)
+    return (mean_F, deviation_F) if form.scale else (np.zeros_like(mean_F), np.ones_like(mean_F))
 
 
 def _check_splits(places: Mapping[str, NDArray[np.int64]], labels_N: NDArray[np.int64] | None) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 READS_FILE = READS_FOLDER = (".parquet", ".pq")
+# The options that say how rows are made of columns of numbers.
+OF_NUMBERS = ("columns", "time", "window", "stride", "group", "blocks", "missing")
 
 
 def load(
@@ -80,56 +82,7 @@ def load(
             column = _only_one_of_rows(table)
         if column is None:
             return _of_numbers(table, form, source=file.name)
-        own = table.column(column_named(column, table.column_names, option="column"))
-        classes = None if label is None else _classes(table, label)
-        if own.null_count:
-            first = own.is_null().to_pylist().index(True)
-            raise ValueError(f"every row must have its {column!r}, and {own.null_count} have none, such as row "
-                             f"{first + 1}: fill them in, or remove these rows")  # fmt: skip
-        notes = [f"rows are the cells of {column}"]
-        if _is_list(own.type):
-            return _arrays.as_data(
-                _lists(own, column),
-                None if classes is None else np.array(classes),
-                None,
-                layout="NTF" if _is_list(own.type.value_type) else "NT",
-                levels=None,
-                scale=scale,
-                held_out=held_out,
-                seed=seed,
-                name="parquet_file",
-                source=file.name,
-                notes=notes,
-            )
-        if _is_image(own.type):
-            folder = file if file.is_dir() else file.parent
-            pictures, broken = _pictures(own, folder, size=size, skip_broken=skip_broken)
-            return _images.as_data(
-                pictures,
-                parts=None,
-                classes=None if classes is None else [classes[int(row.split()[1]) - 1] for row in pictures],
-                size=size,
-                mode=mode,
-                held_out=held_out,
-                seed=seed,
-                name="parquet_file",
-                source=file.name,
-                notes=[*notes, *broken],
-            )
-        if _is_text(own.type):
-            if classes is not None:
-                raise ValueError("texts have no classes, as no model takes them: leave label out")
-            return _text.as_data(
-                own.to_pylist(),
-                length=length,
-                held_out=held_out,
-                seed=seed,
-                name="parquet_file",
-                source=file.name,
-                notes=notes,
-            )
-        raise ValueError(f"the cells of column must be lists, images or texts, and those of {column!r} are {own.type}: "
-                         "name columns of numbers with columns")  # fmt: skip
+        return _of_cells(table, column, form, file, size=size, mode=mode, length=length, skip_broken=skip_broken)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -188,6 +141,72 @@ def _of_numbers(table: pa.Table, form: Form, *, source: str) -> Data:
         left := [name for name in table.column_names if name not in flat]
     ) else []  # fmt: skip
     return tabular({"": frame}, form, name="parquet_file", place="row", source=source, notes=notes)
+
+
+def _of_cells(
+    table: pa.Table,
+    column: str,
+    form: Form,
+    file: Path,
+    *,
+    size: int | None,
+    mode: str | None,
+    length: int,
+    skip_broken: bool,
+) -> Data:
+    """The rows that are the cells of one column."""
+    own = table.column(column_named(column, table.column_names, option="column"))
+    if others := [option for option in OF_NUMBERS if getattr(form, option) != getattr(Form(), option)]:
+        raise ValueError(f"{', '.join(others)} are for columns of numbers, and the cells of {column!r} are rows by "
+                         "themselves: leave them out, or leave column out")  # fmt: skip
+    classes = None if form.label is None else _classes(table, form.label)
+    if own.null_count:
+        first = own.is_null().to_pylist().index(True)
+        raise ValueError(f"every row must have its {column!r}, and {own.null_count} have none, such as row "
+                         f"{first + 1}: fill them in, or remove these rows")  # fmt: skip
+    notes = [f"rows are the cells of {column}"]
+    if _is_list(own.type):
+        return _arrays.as_data(
+            _lists(own, column),
+            None if classes is None else np.array(classes),
+            None,
+            layout="NTF" if _is_list(own.type.value_type) else "NT",
+            levels=None,
+            scale=form.scale,
+            held_out=form.held_out,
+            seed=form.seed,
+            name="parquet_file",
+            source=file.name,
+            notes=notes,
+        )
+    if _is_image(own.type):
+        folder = file if file.is_dir() else file.parent
+        pictures, broken = _pictures(own, folder, size=size, skip_broken=skip_broken)
+        return _images.as_data(
+            pictures,
+            classes=None if classes is None else [classes[int(row.split()[1]) - 1] for row in pictures],
+            size=size,
+            mode=mode,
+            held_out=form.held_out,
+            seed=form.seed,
+            name="parquet_file",
+            source=file.name,
+            notes=[*notes, *broken],
+        )
+    if not _is_text(own.type):
+        raise ValueError(f"the cells of column must be lists, images or texts, and those of {column!r} are {own.type}: "
+                         "name columns of numbers with columns")  # fmt: skip
+    if classes is not None:
+        raise ValueError("texts have no classes, as no model takes them: leave label out")
+    return _text.as_data(
+        own.to_pylist(),
+        length=length,
+        held_out=form.held_out,
+        seed=form.seed,
+        name="parquet_file",
+        source=file.name,
+        notes=notes,
+    )
 
 
 def _only_one_of_rows(table: pa.Table) -> str | None:
