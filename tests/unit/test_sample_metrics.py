@@ -18,6 +18,7 @@ from trainables.metrics import (
     _mmd,
     _neighbors,
     _samples,
+    _sliced,
     authenticity,
     coverage,
     density,
@@ -106,7 +107,7 @@ def test_mmd_sums_three_gaussian_kernels_about_the_median_distance_of_the_traini
 
 def test_sliced_wasserstein_of_shifted_rows_is_the_mean_length_of_the_shift_along_the_directions() -> None:
     rows, shift = normal(30), torch.tensor([3.0, 0.0, -4.0], dtype=torch.float64)
-    directions = sliced_wasserstein.unit_directions(3)
+    directions = _sliced.unit_directions(3)
     assert torch.allclose(directions.norm(dim=1), torch.ones(128, dtype=torch.float64))
     found = sliced_wasserstein.Metric().compare(rows, rows + shift, rows)
     assert found.value == pytest.approx(float((directions @ shift).abs().mean()), rel=1e-9)
@@ -127,7 +128,7 @@ def test_the_jackknife_of_sliced_wasserstein_leaves_out_parts_of_the_samples() -
 def test_quantiles_are_those_of_numpy() -> None:
     rows = normal(37).sort(0).values.mT
     shares = (np.arange(400) + 0.5) / 400
-    assert np.allclose(sliced_wasserstein.quantiles(rows), np.quantile(rows.numpy(), shares, axis=1).T, rtol=1e-12)
+    assert np.allclose(_sliced.quantiles(rows), np.quantile(rows.numpy(), shares, axis=1).T, rtol=1e-12)
 
 
 def test_sliced_wasserstein_on_a_line_is_the_wasserstein_distance() -> None:

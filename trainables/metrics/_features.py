@@ -1,8 +1,8 @@
-"""The features in which rows and samples are compared: learned for images, standardized numbers for all else.
+"""The features in which rows and samples are compared: learned for images and audio, standardized numbers for all else.
 
-Images: the 64 numbers before the last nonlinearity of a small classifier trained on the data themselves, standardized
-on the training rows and divided by the root of their number, so that a distance is one a feature. It is trained on the
-labels; without labels on telling by which quarter turns an image was rotated (Gidaris et al. 2018, arXiv 1803.07728).
+Images and audio: the 64 numbers before the last nonlinearity of a small classifier of pictures (`_pictures.py`) that is
+trained on the data themselves, standardized on the training rows and divided by the root of their number, so that a
+distance is one a feature. It is trained on the labels; without labels on telling how a picture was turned.
 It needs no download and ranks generators of one data set; values compare only under one extractor.
 On digits features without labels keep the order of fitted mixtures, exaggerate noise on pixels, and see less of a lost
 class.
@@ -22,6 +22,8 @@ from torch.nn.functional import cross_entropy, relu
 from ..data._data import Data
 from ..models._layers import convolution, linear
 from . import _samples
+from ._pictures import Pictures, pictures_of
+from ._spectra import WINDOW
 
 FEATURES = 64
 # The training of the extractor is part of the definition: another extractor is another objective.
@@ -50,17 +52,17 @@ _FEATURES: dict[tuple[str, torch.device], Features] = {}
 
 
 def features_of(data: Data) -> Features:
-    """The features of these data: an extractor for images, trained once a process, and the numbers for all else."""
+    """The features of these data: an extractor where they are learned, trained once a process, else the numbers."""
     key = (data.sha256, data.train.x.device)
     if key not in _FEATURES:
-        extract: Extract = train_extractor(data) if is_images(data) else Numbers.of(data)
+        extract: Extract = train_extractor(data) if are_learned(data) else Numbers.of(data)
         _FEATURES[key] = Features(extract=extract, train=extract(data.train.x))
     return _FEATURES[key]
 
 
-def is_images(data: Data) -> bool:
-    """Whether the rows are images [channels, height, width]."""
-    return data.modality == "images" and len(data.shape) == 3
+def are_learned(data: Data) -> bool:
+    """Whether the features of these rows are learned: those of images, and of audio that fills a spectrum."""
+    return data.modality == "images" or (data.modality == "audio" and data.shape[-1] >= WINDOW)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +92,17 @@ class Numbers:
 
 
 class _Classifier(nn.Module):
-    """Three convolutions and two linear layers on images scaled to [-1, 1]."""
+    """Three convolutions and two linear layers on pictures."""
 
-    def __init__(self, shape: tuple[int, ...], *, classes: int, generator: torch.Generator) -> None:
+    def __init__(self, pictures: Pictures, *, classes: int, generator: torch.Generator) -> None:
         super().__init__()
-        places = math.prod(math.ceil(side / 4) for side in shape[1:])
+        channels, *sides = pictures.shape
+        # A stride after the other rounds up as their product does.
+        places = math.prod(math.ceil(side / math.prod(pictures.strides)) for side in sides)
+        widths = ((channels, 32), (32, 64), (64, 64))
         self.convolutions = nn.ModuleList(
             convolution(inputs, outputs, kernel=3, stride=stride, padding=1, generator=generator)
-            for inputs, outputs, stride in ((shape[0], 32, 1), (32, 64, 2), (64, 64, 2))
+            for (inputs, outputs), stride in zip(widths, pictures.strides, strict=True)
         )
         self.features = linear(64 * places, FEATURES, generator=generator)
         self.classes = linear(FEATURES, classes, generator=generator)
@@ -112,22 +117,21 @@ class _Classifier(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Extractor:
-    """A frozen classifier of images, and how its features are standardized: `mean` and `deviation` are [F]."""
+    """A frozen classifier of pictures, and how its features are standardized: `mean` and `deviation` are [F]."""
 
     classifier: _Classifier
-    low: float
-    high: float
+    pictures: Pictures
     mean: Tensor
     deviation: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, F]: the standardized features of rows in the data's own scale, as float64 on the CPU."""
-        raw_NF = _raw_features(self.classifier, x, self.low, self.high)
+        raw_NF = _raw_features(self.classifier, x, self.pictures)
         return ((raw_NF - self.mean) / self.deviation / math.sqrt(FEATURES)).cpu()
 
 
 def train_extractor(data: Data) -> Extractor:
-    """The extractor of these images, trained on the CPU by one thread whatever the device is.
+    """The extractor of these images or sounds, trained on the CPU by one thread whatever the device is.
 
     It is the same in every process of a machine; on another, rounding may move its features, so compare values of one.
     """
@@ -142,49 +146,40 @@ def train_extractor(data: Data) -> Extractor:
 def _trained(data: Data) -> Extractor:
     x = data.train.x.cpu()
     labels = None if data.train.labels is None else data.train.labels.cpu()
-    low, high = data.value_range
-    turns = _turns(data.shape)
+    pictures = pictures_of(data.to("cpu"))
+    turns = pictures.turns
     classes = len(turns) if labels is None else data.classes
     generator = torch.Generator().manual_seed(SEED)
     # Whoever asks may be in inference mode, in which nothing can be trained.
     with torch.inference_mode(mode=False), torch.enable_grad():
-        classifier = _Classifier(data.shape, classes=classes, generator=generator)
+        classifier = _Classifier(pictures, classes=classes, generator=generator)
         optimizer = torch.optim.AdamW(classifier.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
         for _ in range(STEPS):
             if labels is not None:
                 rows = torch.randint(len(x), (BATCH,), generator=generator)
-                images, targets = x[rows], labels[rows]
+                shown, targets = pictures(x[rows]), labels[rows]
             else:
                 rows = torch.randint(len(x), (BATCH // len(turns),), generator=generator)
-                images = torch.cat([x[rows].rot90(turn, (2, 3)) for turn in turns])
+                upright = pictures(x[rows])
+                shown = torch.cat([turn(upright) for turn in turns])
                 targets = torch.arange(len(turns)).repeat_interleave(len(rows))
-            features = classifier(_scaled(images, low, high))
+            features = classifier(shown)
             loss = cross_entropy(classifier.classes(relu(features)), targets)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
     classifier.requires_grad_(False)
     with torch.inference_mode():
-        raw_NF = _raw_features(classifier, x, low, high)
+        raw_NF = _raw_features(classifier, x, pictures)
     device = data.train.x.device
     return Extractor(
         classifier=classifier.to(device),
-        low=low,
-        high=high,
+        pictures=pictures,
         mean=raw_NF.mean(0).to(device),
         deviation=raw_NF.std(0).clamp(min=1e-6).to(device),
     )
 
 
-def _turns(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The quarter turns that keep the shape of an image."""
-    return (0, 1, 2, 3) if shape[-1] == shape[-2] else (0, 2)
-
-
-def _raw_features(classifier: _Classifier, x: Tensor, low: float, high: float) -> Tensor:
+def _raw_features(classifier: _Classifier, x: Tensor, pictures: Pictures) -> Tensor:
     parts = torch.split(x, _samples.CHUNK_ROWS)
-    return torch.cat([classifier(_scaled(part, low, high)) for part in parts]).double()
-
-
-def _scaled(x: Tensor, low: float, high: float) -> Tensor:
-    return (x.float() - low) * (2.0 / (high - low)) - 1.0
+    return torch.cat([classifier(pictures(part)) for part in parts]).double()

@@ -23,7 +23,7 @@ class Metric(Comparison):
     samples: ClassVar[int | None] = 4000
     # Below so many the level of the distance drifts with the rows.
     fewest_rows: ClassVar[int] = 300
-    images_only: ClassVar[bool] = True
+    learned_only: ClassVar[bool] = True
 
     def compare(self, rows_NF: Tensor, samples_MF: Tensor, train_TF: Tensor) -> Measurement:
         """The distance, with the error of the jackknife over parts of the samples."""

@@ -1,4 +1,4 @@
-"""Kernel distance between rows and samples of images: squared MMD with a cubic kernel, without bias.
+"""Kernel distance between rows and samples of images or audio: squared MMD with a cubic kernel, without bias.
 
 Binkowski et al. 2018, arXiv 1801.01401: k(x, y) = (<x, y> / F + 1)^3 on the features of `_features`, in which the
 division by their number F is done already. Unlike a Frechet distance its mean does not depend on the number of samples.
@@ -21,7 +21,7 @@ class Metric(Comparison):
     name: ClassVar[str] = "kid"
     direction: ClassVar[Direction] = "minimize"
     samples: ClassVar[int | None] = 2000
-    images_only: ClassVar[bool] = True
+    learned_only: ClassVar[bool] = True
 
     def compare(self, rows_NF: Tensor, samples_MF: Tensor, train_TF: Tensor) -> Measurement:
         """The distance, with the error of the jackknife over parts of the samples."""
