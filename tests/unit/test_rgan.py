@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.data import digit_rows, digits, ring, sines
-from trainables.data._data import Data
+from trainables.data import digit_rows, digits, instruments, ring, sines
+from trainables.data._data import Data, Split
 from trainables.models.rgan import Model
 from trainables.training.params import ParameterValue, Params
 
@@ -101,6 +101,39 @@ def test_data_that_are_no_series_are_refused() -> None:
     for data in (digits.load(), ring.load(), replace(digit_rows.load(), modality="images")):
         with pytest.raises(ValueError, match=rf"rows of the shape \[steps, features\], and those of '{data.name}' are"):
             build(data)
+
+
+def stereo(samples: int = 12) -> Data:
+    """Sounds whose numbers tell their places: sample s of channel c is (100 c + s) / 1000."""
+    x = (torch.arange(2)[:, None] * 100 + torch.arange(samples)).expand(300, -1, -1) / 1000
+    return replace(instruments.load(rows=4, samples=512), train=Split(x=x))
+
+
+def test_audio_is_heard_and_made_in_frames() -> None:
+    model = build(stereo(), frame=4)
+    assert model.noise_shape == (3, 2)
+    seen: list[Tensor] = []
+    model.discriminator.forward = lambda x, *_: (seen.append(x), x[..., :1])[1]  # type: ignore[method-assign]
+    x = stereo().train.x[:ROWS].double()
+    assert model._logits(x, None, None, knobs()).shape == (ROWS, 3)
+    # A step has the same stretch of either channel.
+    assert (seen[0][0, 1] * 1000).round().tolist() == [4, 5, 6, 7, 104, 105, 106, 107]
+    model.generator.forward = lambda z: seen[0].atanh()  # type: ignore[method-assign]
+    assert torch.allclose(model.sample({"latent": torch.zeros(ROWS, 3, 2)}), stereo().train.x[:ROWS])
+
+
+def test_audio_has_the_frame_that_is_said_for_it_and_series_have_none() -> None:
+    assert build(stereo(128)).noise_shape == (2, 2)
+    params = Params({"latent": 2, "width": 4, "frame": 4})
+    Model.build(params, data=sines.load(rows=64), generator=torch.Generator())
+    assert params.unread() == ("frame",)
+
+
+@pytest.mark.parametrize(("frame", "fitting"), [(5, 4), (100, 12), (0, None)])
+def test_a_frame_that_does_not_divide_is_refused_with_one_that_does(frame: int, fitting: int | None) -> None:
+    message = f"are 12 in 'instruments', and it is {frame}: set frame to {fitting}, or take audio of another length"
+    with pytest.raises(ValueError, match=message if fitting else "frame must be at least 1, and it is 0"):
+        build(stereo(), frame=frame)
 
 
 def test_classes_need_labels() -> None:

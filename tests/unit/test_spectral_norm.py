@@ -17,14 +17,15 @@ from trainables.models._layers import (
     halving,
     linear,
     normed,
+    quartering,
     turn_singular_vectors,
 )
 from trainables.models.gan import Model
 from trainables.training.alone import Training
 from trainables.training.params import Params
 
-KINDS = ["linear", "convolution", "transposed convolution", "without a bias"]
-Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+KINDS = ["linear", "convolution", "transposed convolution", "without a bias", "wave"]
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d
 
 
 def layer_of(kind: str, *, seed: int = 0) -> Layer:
@@ -35,6 +36,8 @@ def layer_of(kind: str, *, seed: int = 0) -> Layer:
             made = halving(3, 5, generator=generator)
         case "transposed convolution":
             made = doubling(3, 5, generator=generator)
+        case "wave":
+            made = quartering(2, 5, generator=generator)
         case _:
             made = linear(7, 5, bias=kind == "linear", generator=generator)
     made.double()
@@ -46,8 +49,8 @@ def layer_of(kind: str, *, seed: int = 0) -> Layer:
 
 
 def rows(kind: str) -> Tensor:
-    shape = (4, 3, 6, 6) if kind.endswith("convolution") else (4, 7)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    shape = {"wave": (4, 2, 12), "convolution": (4, 3, 6, 6), "transposed convolution": (4, 3, 6, 6)}
+    return torch.randn(shape.get(kind, (4, 7)), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 def matrix(layer: nn.Module) -> Tensor:
