@@ -15,7 +15,7 @@ from torch import nn
 from hpo.laws._law import Broken, NotAsked, globally_seeded
 from hpo.laws._measured import Measured, NotANumber, Rough
 from trainables.data._data import Split
-from trainables.metrics._metric import Clocked, Measurement
+from trainables.metrics._metric import Clocked, Measurement, measures_samples
 
 # Draws of the noise whose spread the standard error is held against, and by how much of it they may differ: the spread
 # of so few is itself uncertain by a quarter.
@@ -49,7 +49,10 @@ def a_measurement_has_a_value_and_its_error(subject: Measured) -> None:
 
 
 def the_noise_decides_the_value(subject: Measured) -> None:
-    """The same noise gives the same value, whatever torch's global generator, and other noise another."""
+    """The same noise gives the same value, whatever torch's global generator, and other noise another.
+
+    A metric of the model itself may draw nothing, such as one of exact probabilities.
+    """
     _not_of_the_clock(subject)
     with globally_seeded(1):
         again = subject.measure(seed=0)
@@ -58,6 +61,8 @@ def the_noise_decides_the_value(subject: Measured) -> None:
             f"under one seed it is {again}, after {subject.found(0)}",
             remedy="draw from the generator that is handed in, and keep nothing of an earlier measurement",
         )
+    if not measures_samples(subject.metric):
+        return
     values = [subject.found(seed).value for seed in range(DRAWS)]
     # A count may come out equal, and so may a share, which is a count of the sample.
     counts = [value * subject.found(0).sample_size for value in values]
