@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,45 +37,77 @@ class Metric(TextMetric):
         return 400
 
     def of_samples(self, samples_NT: Tensor, rows: Split, data: Data) -> Measurement:
-        texts = lines(samples_NT, data)
-        without = [self_bleu([*texts[:begin], *texts[end:]]) for begin, end in cuts(len(texts))]
-        return Measurement(value=self_bleu(texts), standard_error=jackknife_error(without), sample_size=len(texts))
+        words = _words(lines(samples_NT, data))
+        pieces = [_pieces(words, length) for length in range(1, LONGEST + 1)]
+        lengths_N = np.array([len(own) for own in words])
+        kept_N = np.ones(len(words), dtype=bool)
+        without = []
+        for begin, end in cuts(len(words)):
+            kept_N[begin:end] = False
+            without.append(_mean_bleu(pieces, lengths_N, kept_N))
+            kept_N[begin:end] = True
+        return Measurement(
+            value=_mean_bleu(pieces, lengths_N, kept_N),
+            standard_error=jackknife_error(without),
+            sample_size=len(words),
+        )
+
+
+class _Pieces(NamedTuple):
+    """The n-grams of one length, each [P]: in which sample, which one, how often; of one, the most frequent first."""
+
+    sample: NDArray[np.int64]
+    gram: NDArray[np.int64]
+    times: NDArray[np.int64]
 
 
 def self_bleu(texts: Sequence[str]) -> float:
     """The mean BLEU of each text against the others, of which there is at least one."""
-    words = [text.split() or [""] for text in texts]
-    lengths_N = np.array([len(own) for own in words])
-    logs_NO = np.stack([_log_precision(words, length) for length in range(1, LONGEST + 1)], 1)
+    words = _words(texts)
+    pieces = [_pieces(words, length) for length in range(1, LONGEST + 1)]
+    return _mean_bleu(pieces, np.array([len(own) for own in words]), np.ones(len(words), dtype=bool))
+
+
+def _words(texts: Sequence[str]) -> list[list[str]]:
+    """A text of white space alone has one word, which is empty."""
+    return [text.split() or [""] for text in texts]
+
+
+def _pieces(words: Sequence[Sequence[str]], length: int) -> _Pieces:
+    number: dict[tuple[str, ...], int] = {}
+    found = [
+        (place, number.setdefault(piece, len(number)), times)
+        for place, own in enumerate(words)
+        for piece, times in Counter(zip(*(own[begin:] for begin in range(length)), strict=False)).items()
+    ]
+    sample_P, gram_P, count_P = np.array(found, dtype=np.int64).reshape(-1, 3).T
+    order_P = np.lexsort((-count_P, gram_P))
+    return _Pieces(sample_P[order_P], gram_P[order_P], count_P[order_P])
+
+
+def _mean_bleu(pieces: Sequence[_Pieces], lengths_N: NDArray[np.int64], kept_N: NDArray[np.bool_]) -> float:
+    """The mean over the samples that are kept, each against the others of these."""
+    logs_NO = np.stack([_log_precision(own, kept_N) for own in pieces], 1)[kept_N]
+    lengths_N = lengths_N[kept_N]
     orders_N = lengths_N.clip(max=LONGEST)
-    kept_NO = np.arange(LONGEST) < orders_N[:, None]
-    log_precision_N = np.where(kept_NO, logs_NO, 0.0).sum(1) / orders_N
+    had_NO = np.arange(LONGEST) < orders_N[:, None]
+    log_precision_N = np.where(had_NO, logs_NO, 0.0).sum(1) / orders_N
     brevity_N = np.minimum(0.0, 1.0 - _closest_other(lengths_N) / lengths_N)
     return float(np.exp(log_precision_N + brevity_N).mean())
 
 
-def _log_precision(words: Sequence[Sequence[str]], length: int) -> NDArray[np.float64]:
-    """[N]: the logarithm of the share of a sample's n-grams that another has as often; 0 for a sample without any."""
-    number: dict[tuple[str, ...], int] = {}
-    sample, gram, count = [], [], []
-    for place, own in enumerate(words):
-        pieces = Counter(zip(*(own[begin:] for begin in range(length)), strict=False))
-        for piece, times in pieces.items():
-            sample.append(place)
-            gram.append(number.setdefault(piece, len(number)))
-            count.append(times)
-    sample_P, gram_P, count_P = (np.array(values, dtype=np.int64) for values in (sample, gram, count))
-    # The most that one sample has of each n-gram, and the most that any other has.
-    order_P = np.lexsort((-count_P, gram_P))
-    first_G = np.searchsorted(gram_P[order_P], np.arange(len(number)))
-    last_G = np.append(first_G[1:], len(order_P))
-    top_G = order_P[first_G]
-    second_G = np.where(last_G - first_G > 1, count_P[order_P[np.minimum(first_G + 1, last_G - 1)]], 0)
-    of_others_P = np.where(top_G[gram_P] == np.arange(len(gram_P)), second_G[gram_P], count_P[top_G][gram_P])
-    matched_N = np.bincount(sample_P, weights=np.minimum(count_P, of_others_P), minlength=len(words))
-    total_N = np.bincount(sample_P, weights=count_P, minlength=len(words))
+def _log_precision(pieces: _Pieces, kept_N: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[N]: the logarithm of the share of a sample's n-grams that another has as often; any number without such."""
+    sample_P, gram_P, count_P = (own_P[kept_N[pieces.sample]] for own_P in pieces)
+    # The first of an n-gram has it most often, and the next of the same, if there is one, comes second.
+    first_P = np.append(True, gram_P[1:] != gram_P[:-1])[: len(gram_P)]
+    top_P = count_P[np.flatnonzero(first_P)[np.cumsum(first_P) - 1]]
+    second_P = np.where(np.append(first_P[1:], True), 0, np.append(count_P[1:], 0))[: len(gram_P)]
+    of_others_P = np.where(first_P, second_P, top_P)
+    matched_N = np.bincount(sample_P, weights=np.minimum(count_P, of_others_P), minlength=len(kept_N))
+    total_N = np.bincount(sample_P, weights=count_P, minlength=len(kept_N))
     found_N: NDArray[np.float64] = np.log(np.where(matched_N > 0, matched_N, NO_MATCH) / total_N.clip(min=1))
-    return np.where(total_N > 0, found_N, 0.0)
+    return found_N
 
 
 def _closest_other(lengths_N: NDArray[np.int64]) -> NDArray[np.int64]:
