@@ -25,6 +25,8 @@ Config = Mapping[str, ParameterValue]
 
 # Rows of a loss, and of the splits of a training.
 ROWS, FEW_ROWS = 5, 16
+# Tokens of a row of text, which are written one by one.
+FEW_TOKENS = 12
 # Batches of trainings that share a stack: a short epoch has some steps, and no two members equally many.
 BATCHES = (5, 8, 6, 7)
 EPOCHS = 2
@@ -38,7 +40,7 @@ PROGRESS = 0.25
 class Subject:
     """A family on data. space: as a study takes it, of one architecture. small: the same, with the smallest networks.
 
-    data: as loaded, but for the number of rows.
+    data: as loaded, but for the number of rows, and of tokens.
     """
 
     name: str
@@ -135,7 +137,7 @@ def subjects(
     An architecture is a choice, by name or yes and no, of each structural parameter. size: what is taken for the
     smallest value of a structural number.
     """
-    rows = few(data)
+    rows = few(data, tokens=FEW_TOKENS)
     every = [
         Subject(name=name, family=family, data=rows, space=variant, small=small)
         for variant in architectures(space, family.structural)
@@ -180,12 +182,13 @@ def smallest(space: Space, structural: Sequence[str], *, size: Callable[[int], i
     return _fixed(space, least)
 
 
-def few(data: Data, *, rows: int = FEW_ROWS) -> Data:
-    """The data with at most so many rows of each split, taken at even distances."""
+def few(data: Data, *, rows: int = FEW_ROWS, tokens: int | None = None) -> Data:
+    """The data with at most so many rows of each split, taken at even distances; of text their first `tokens`."""
+    kept = slice(tokens if data.modality == "text" else None)
 
     def some(split: Split) -> Split:
         places = torch.linspace(0, len(split) - 1, min(rows, len(split))).long()
-        return Split(x=split.x[places], labels=None if split.labels is None else split.labels[places])
+        return Split(x=split.x[places, kept], labels=None if split.labels is None else split.labels[places])
 
     train, validation, test = (some(split) for _, split in data.splits())
     splits = {"train": train, "validation": validation, "test": test}
