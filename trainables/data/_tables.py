@@ -234,6 +234,8 @@ def _times(times: pd.Series[Any], *, place: str) -> pd.Series[Any]:
             found = pd.to_datetime(times, errors="coerce", utc=True)
             if (found.isna() & times.notna()).any():
                 found = pd.to_datetime(times, errors="coerce", utc=True, dayfirst=True, format="mixed")
+        # Words such as "now" would be another time each day.
+        found = found.where(times.astype(str).str.contains(r"\d"))
     if (wrong := found.isna()).any():
         first: Any = wrong.idxmax()
         raise ValueError(

@@ -174,7 +174,7 @@ def _divided(
     alone = form.window is None and form.group is None and len(series) == 1
     windows = [(part, begin) for part, (first, _) in zip(series, cuts, strict=True) for begin in first]
     return divided(
-        [f"{part.name}:{part.places[begin]}" if alone else part.name for part, begin in windows],
+        [str(begin) if alone else part.name for part, begin in windows],
         parts=owners.tolist() if in_blocks else None,
         classes=[str(part.labels[begin]) for part, begin in windows if part.labels is not None] or None,
         share=form.held_out,
@@ -193,12 +193,12 @@ def _stretches(steps: int, form: Form, *, least: int) -> list[tuple[str, slice]]
         count = len(ROUND) * rounds
         gaps = (count - 1) * form.steps
         windows = (steps - gaps - count * more) // form.stride
-        fits = windows > 0 and windows - 2 * rounds * _held(windows, rounds, form) >= max(least, rounds)
-        if fits and (gaps <= GAP_SHARE * steps or rounds == 1 or form.blocks is not None):
+        held = _held(windows, form, rounds=rounds, least=max(least, rounds))
+        if held and (gaps <= GAP_SHARE * steps or rounds == 1 or form.blocks is not None):
             break
     else:
         windows = 1
-        while windows - 2 * rounds * _held(windows, rounds, form) < max(least, rounds):
+        while not _held(windows, form, rounds=rounds, least=max(least, rounds)):
             windows += 1
         raise ValueError(
             f"{count} blocks in time, {form.steps} steps apart, with windows of {form.steps} steps, need "
@@ -206,7 +206,6 @@ def _stretches(steps: int, form: Form, *, least: int) -> list[tuple[str, slice]]
             f"smaller window or stride{'' if rounds == 1 else ', or fewer blocks'}, or give more; for rows "
             "that stand alone, window: null"
         )
-    held = _held(windows, rounds, form)
     training = np.array_split(np.arange(windows - 2 * rounds * held), rounds)
     lengths = [
         (split, more + form.stride * (len(training[turn]) if split == "train" else held))
@@ -216,9 +215,14 @@ def _stretches(steps: int, form: Form, *, least: int) -> list[tuple[str, slice]]
     return list(blocks(lengths, gap=form.steps))
 
 
-def _held(windows: int, rounds: int, form: Form) -> int:
-    """How many windows each block of validation and of test has."""
-    return math.ceil(share_held_out(form.held_out, rows=windows) * windows / rounds)
+def _held(windows: int, form: Form, *, rounds: int, least: int) -> int:
+    """How many windows each block of validation and of test has: the share, and up to one more; 0 where they are too
+    few for that and as many as `least` for training."""
+    if windows < 2 * rounds + least:
+        return 0
+    share = share_held_out(form.held_out, rows=windows)
+    room = windows - least
+    return min(math.ceil(share * windows / rounds), room // (2 * rounds)) if 2 * share * windows <= room else 0
 
 
 def _windows(x_SF: NDArray[np.float32], first_N: NDArray[np.int64], form: Form) -> NDArray[np.float32]:

@@ -143,7 +143,7 @@ def _read(
             said[f"columns are separated by {sep!r}"] = None
     cells = _cells(head, sep)
     if decimal is None:
-        decimal = _decimal(cells, sep)
+        decimal = _decimal(cells, besides=sep + (thousands or ""))
         if decimal != ".":
             said[f"numbers have a decimal {decimal!r}"] = None
     if header is None:
@@ -224,10 +224,10 @@ def _separator(head: list[str], *, decimal: str | None) -> str:
     return max(found, key=lambda sep: found[sep])
 
 
-def _decimal(cells: list[list[str]], sep: str) -> str:
-    """A comma where another one separates and some cell reads as 1,5 but none as 1.5; else a point."""
-    flat = [cell for row in cells for cell in row]
-    commas = sep != "," and any(DECIMAL_COMMA.fullmatch(cell) for cell in flat)
+def _decimal(cells: list[list[str]], *, besides: str) -> str:
+    """A comma where some cell reads as 1,5 but none as 1.5, and it is none of the other marks; else a point."""
+    flat = [cell.translate(dict.fromkeys(map(ord, besides))) for row in cells for cell in row]
+    commas = "," not in besides and any(DECIMAL_COMMA.fullmatch(cell) for cell in flat)
     return "," if commas and not any(DECIMAL_POINT.fullmatch(cell) for cell in flat) else "."
 
 
