@@ -1,17 +1,22 @@
-"""Sample sheets: a PNG with a grid of images, a grid of series as lines, or points in the plane; lines of text.
+"""Sample sheets: a PNG with a grid of images or spectra, a grid of series as lines, or points in the plane; lines of
+text; sounds to be heard.
 
-Floor: torch; Pillow is imported by the function that needs it. Axes: N samples, C colors, Y down, X to the right,
-T steps, F features.
+Floor: torch, data, and the spectra that metrics take; Pillow is imported by the function that needs it.
+Axes: N samples, C colors or channels, Y down, X to the right, T steps, F features, S samples of a sound, B bands of mel,
+W windows.
 """
 
 from __future__ import annotations
 
+import math
+import wave
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..data._data import Data
+from ..metrics._spectra import SILENCE, WINDOW, log_mel
 
 # Small images are enlarged by a whole factor until a side has about this many pixels.
 SIDE_PIXELS = 32
@@ -22,11 +27,16 @@ COLORS = ((240, 228, 66), (86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 12
 FRAME = 64
 # Points are drawn on a square of so many pixels, over so many rows of the data.
 PLANE_PIXELS, PLANE_ROWS = 256, 1000
+# Bands of mel are drawn so many pixels high, and a sound at least so wide, with so many windows at most.
+BAND_PIXELS, SOUND_PIXELS, SOUND_WINDOWS = 2, 64, 128
+# A wav file holds so many sounds, with this silence after each, in seconds.
+HEARD, PAUSE = 16, 0.1
 
 
 def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> list[Path]:
     """Write samples of the data's range: images [N, C, Y, X], C = 1 or 3, or series [N, T, F], as rows of `columns`
-    pictures; points [N, 2] in one; text [N, T] as lines of a `.txt` beside `path`, instead of a picture.
+    pictures; points [N, 2] in one; audio [N, C, S] as pictures of its spectra, and the first 16 sounds one after
+    another in a `.wav` beside `path`; text [N, T] as lines of a `.txt` beside `path`, instead of a picture.
 
     Series of real numbers are drawn as lines, a color for each feature. Series of levels are drawn as grey images, a
     step in each row, since among so few values lines would hide each other. Returns the files that were written.
@@ -38,7 +48,12 @@ def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> lis
         lines = path.with_suffix(".txt")
         lines.write_text("".join(f"{data.text(row)!r}\n" for row in samples), encoding="utf-8")
         return [lines]
-    if samples.dim() == 2:
+    files = [path]
+    if data.modality == "audio":
+        pixels = _grid(_spectra(samples, data=data), columns=columns)
+        files.append(path.with_suffix(".wav"))
+        _write_wav(files[-1], samples[:HEARD], data=data)
+    elif samples.dim() == 2:
         pixels = _plane(samples, data=data)
     elif samples.dim() == 4:
         pixels = _grid(_images(samples, data=data), columns=columns)
@@ -47,7 +62,7 @@ def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> lis
     else:
         pixels = _grid(_lines(samples, data=data), columns=columns)
     Image.fromarray(pixels.numpy()).save(path, format="PNG")
-    return [path]
+    return files
 
 
 def _grid(pictures_NCYX: Tensor, *, columns: int) -> Tensor:
@@ -67,6 +82,35 @@ def _images(samples_NCYX: Tensor, *, data: Data) -> Tensor:
     grey = ((samples_NCYX.cpu().double() - low) / (high - low) * 255.0).round().clamp(0, 255).to(torch.uint8)
     factor = max(1, SIDE_PIXELS // grey.shape[-1])
     return grey.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+
+def _spectra(samples_NCS: Tensor, *, data: Data) -> Tensor:
+    """Pictures [N, 1, Y, X], uint8, of sounds: mel upwards, time to the right; white is a full sine, black silence.
+
+    The mean of channels is drawn; numbers that are not finite are silent.
+    """
+    assert data.sample_rate is not None
+    x = samples_NCS.cpu().float().nan_to_num(0.0, 0.0, 0.0).mean(1, keepdim=True)
+    x = torch.nn.functional.pad(x, (0, max(0, WINDOW - x.shape[-1])))
+    log_N1BW = log_mel(x, sample_rate=data.sample_rate, windows=SOUND_WINDOWS)
+    grey = (255.0 * (1.0 - log_N1BW / math.log(SILENCE))).round().clamp(0, 255).to(torch.uint8)
+    wider = -(-SOUND_PIXELS // grey.shape[-1])
+    # Upwards is up: the first row of an image is its top.
+    return grey.flip(2).repeat_interleave(BAND_PIXELS, 2).repeat_interleave(wider, 3)
+
+
+def _write_wav(path: Path, samples_NCS: Tensor, *, data: Data) -> None:
+    """The sounds one after another in 16 bits, a silence after each; what lies beyond -1..1 is cut off."""
+    assert data.sample_rate is not None
+    x = samples_NCS.cpu().double().nan_to_num(0.0, 0.0, 0.0)
+    x = torch.nn.functional.pad(x, (0, round(PAUSE * data.sample_rate)))
+    whole = (x * 2**15).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(x.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(data.sample_rate)
+        # Channels lie side by side, in little endian.
+        file.writeframes(whole.transpose(1, 2).contiguous().numpy().astype("<i2").tobytes())
 
 
 def _lines(samples_NTF: Tensor, *, data: Data) -> Tensor:
