@@ -2,7 +2,7 @@
 text; sounds to be heard.
 
 Floor: torch, data, and the spectra that metrics take; Pillow is imported by the function that needs it.
-Axes: N samples, C colors or channels, Y down, X to the right, T steps, F features, S samples of a sound, B bands of mel,
+Axes: N samples, C colors or channels, Y down, X to the right, T steps, F features, S samples of a sound, B mel bands,
 W windows.
 """
 
