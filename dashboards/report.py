@@ -248,7 +248,7 @@ def _samples(home: Home, reading: Reading) -> str:
 
 
 def _sheet(home: Home, files: Sequence[str], *, caption: str) -> str:
-    """Return the last sample sheet among `files` inside the page, as an image or as text; nothing where there is none."""
+    """Return the last sample sheet among `files` inside the page, an image or text; nothing where there is none."""
     for file in reversed(files):
         path = (home.path / file).resolve()
         # The log names the file, and a log may come from anywhere: only a sheet in this home is taken.

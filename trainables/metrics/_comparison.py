@@ -43,14 +43,14 @@ class Comparison(ABC):
 
     @classmethod
     def refusal(cls, model: type[Family], data: Data) -> str | None:
-        """What has no learned features, where a metric needs such, is refused, and too few validation rows; text by all."""
+        """Text is refused, what has no learned features where a metric needs such, and too few validation rows."""
         return cls._refusal(data)
 
     @classmethod
     def _refusal(cls, data: Data) -> str | None:
         if data.modality == "text":
             return (
-                f"the metric {cls.name!r} compares amounts, and {data.name!r} holds tokens of text: choose another metric, "
+                f"the metric {cls.name!r} compares amounts, and {data.name!r} holds tokens of text: choose another, "
                 "such as reverse_lm"
             )
         if cls.learned_only and not are_learned(data):
