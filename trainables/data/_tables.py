@@ -231,7 +231,9 @@ def _times(times: pd.Series[Any], *, place: str) -> pd.Series[Any]:
         with warnings.catch_warnings():
             # That each cell was read by itself, for want of one format.
             warnings.simplefilter("ignore")
-            found = pd.to_datetime(times, errors="coerce", utc=True)
+            # Dots stand behind a day; of 2/1/2024 only the whole column may tell which is the day.
+            dots = bool(times.astype(str).str.match(r"\s*\d{1,2}\.").all())
+            found = pd.to_datetime(times, errors="coerce", utc=True, dayfirst=dots)
             if (found.isna() & times.notna()).any():
                 found = pd.to_datetime(times, errors="coerce", utc=True, dayfirst=True, format="mixed")
         # Words such as "now" would be another time each day.
