@@ -11,7 +11,7 @@ import dataclasses
 import math
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,8 @@ class Axis:
 class BestTrial:
     """The best done trial so far, the earliest of equals; one that breaks a constraint only while all do (`feasible`).
 
-    files: its sample sheets, relative to the home.
+    files: its sample sheets, relative to the home. controls: of each metric of samples, what it says of the models that
+    the family keeps beside its own, by name.
     """
 
     trial: int
@@ -63,6 +64,7 @@ class BestTrial:
     seed: int | None
     files: tuple[str, ...] = ()
     feasible: bool = True
+    controls: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +283,7 @@ def best(source: Home | Reading) -> BestTrial | None:
         seed=row.seed,
         files=files(reading, number),
         feasible=row.feasible,
+        controls=_controls(reading.events.get(number, ())),
     )
 
 
@@ -430,6 +433,17 @@ def _trial_summary(reading: Reading, row: TrialRow) -> TrialSummary:
         seconds=sum(span.end - span.start for span in spans),
         feasible=row.feasible,
     )
+
+
+def _controls(events: Iterable[Event]) -> dict[str, dict[str, float]]:
+    """Return what a done trial measured of the models beside its own: `metric.name` beside `metric`."""
+    found: dict[str, dict[str, float]] = {}
+    for event in (event for event in events if event.end == "done"):
+        for name, value in event.metrics.items():
+            metric, _, control = name.rpartition(".")
+            if metric in event.metrics and control not in YARDSTICKS:
+                found.setdefault(metric, {})[control] = value
+    return found
 
 
 def _yardsticks(reading: Reading) -> dict[str, dict[str, float]]:

@@ -122,6 +122,10 @@ def summary_table(found: Summary) -> Group:
     if found.best is not None:
         broken = "" if found.best.feasible else ", which breaks a constraint, as all do"
         lines.append(f"best: trial {found.best.trial}, {found.objective.metric} {found.best.value:.6g}{broken}")
+        lines += [
+            f"{metric} beside it: {', '.join(f'{value:.4g} for {name}' for name, value in controls.items())}"
+            for metric, controls in found.best.controls.items()
+        ]
     lines += [
         f"{metric}: {' and '.join(f'{value:.4g} for {_YARDSTICKS[kind]}' for kind, value in kinds.items())}"
         for metric, kinds in found.yardsticks.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+from rich.console import Console
 from searched import SPACE, Fate, open_ledger, search, study, train
 
 from hpo import analysis
@@ -19,6 +21,7 @@ from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.journal import Journal
 from hpo.messages import Event, Params, Start
+from hpo.progress import summary_table
 
 FATES = {
     1: Fate(end="pruned", epochs=3, values={3: 7.0}),
@@ -96,6 +99,21 @@ def test_curves_hold_every_measurement_once_under_its_name(tmp_path: Path) -> No
     assert frame[(frame["trial"] == 1) & (frame["metric"] == "score")]["value"].tolist() == [7.0]
     assert str(frame["time"].dt.tz) == "UTC"
     assert abs(frame["time"].max() - pd.Timestamp.now("UTC")) < pd.Timedelta(minutes=5)
+
+
+def test_what_the_best_trial_measured_beside_its_model_is_shown(tmp_path: Path) -> None:
+    home = search(tmp_path / "home", study(trials=7), mixed)
+    measured = {"score": 5.0, "score.mle_70": 6.5, "score.mle_90": 6.25, "score.floor": 1.0, "control.loss": 2.0}
+    log = EventLog(home)
+    log.append([Event(trial=0, step=9, time=1e9, metrics=measured, value=5.0, end="done")])
+    log.close()
+    found = analysis.summary(home)
+    assert found.best is not None
+    assert found.best.controls == {"score": {"mle_70": 6.5, "mle_90": 6.25}}
+    assert found.to_json()["best"]["controls"] == found.best.controls
+    out = io.StringIO()
+    Console(width=300, file=out).print(summary_table(found))
+    assert "score beside it: 6.5 for mle_70, 6.25 for mle_90" in out.getvalue()
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])

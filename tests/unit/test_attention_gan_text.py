@@ -202,7 +202,7 @@ def test_until_its_share_of_the_budget_is_over_the_generator_is_the_control() ->
         assert (apart(of("generator", trained), of("control", trained)) == 0.0) != begun
         assert (apart(of("discriminator", trained), judge) == 0.0) != begun
         assert ("generator.loss" in metrics, "control.loss" in metrics) == (begun, True)
-        control = trained.model.controls()["mle_1.0"].sample(noise)  # type: ignore[attr-defined]
+        control = trained.model.controls()["mle_100"].sample(noise)  # type: ignore[attr-defined]
         assert torch.equal(trained.model.sample(noise), control) != begun
 
 
@@ -224,7 +224,7 @@ def test_controls_are_colder_the_lower_their_temperature() -> None:
     assert isinstance(model, Model)
     noise = model.draw_samples(torch.Generator().manual_seed(0), rows=500)
     found = [model.log_probability(control.sample(noise)).mean().item() for control in model.controls().values()]
-    assert list(model.controls()) == [f"mle_{temperature}" for temperature in TEMPERATURES]
+    assert list(model.controls()) == [f"mle_{hundredths}" for hundredths in TEMPERATURES]
     assert found == sorted(found, reverse=True)
     assert found[0] > found[-1] + 0.1
 

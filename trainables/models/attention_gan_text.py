@@ -36,8 +36,8 @@ from ._language import TextCNN, Transformer, by_gumbel, by_uniform
 from ._layers import add_singular_vectors, masked_dropout, over_rows
 
 ANNEALS = ("none", "linear", "exponential")
-# Of the control's softmax: below 1 samples are better and more alike.
-TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0)
+# Of the control's softmax, in hundredths: below 1 samples are better and more alike.
+TEMPERATURES = (60, 70, 80, 90, 100)
 # Numbers of noise for a row: with 1024 rows drawn at once they take 256 MiB.
 MOST_NOISE = 2**16
 
@@ -172,7 +172,7 @@ class Model(Adversarial):
         return self._log_probability(self.generator, x)
 
     def controls(self) -> Mapping[str, Generative]:
-        return {f"mle_{temperature}": Control(self, temperature) for temperature in TEMPERATURES}
+        return {f"mle_{hundredths}": Control(self, hundredths / 100.0) for hundredths in TEMPERATURES}
 
     @property
     def _levels(self) -> int:
