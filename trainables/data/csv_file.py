@@ -60,7 +60,8 @@ def load(
 
     path: of a file, or of a folder whose files are a series each.
     columns: the features; without it all columns of numbers but those that are constant or count the rows.
-    time: the column to sort by, dates or numbers; without it rows follow one another as they come.
+    time: the column to sort by, dates or numbers. Without it, the only column of dates, if there is one; else rows
+    follow one another as they come.
     window, stride: steps of a row of data, and from one to the next; null for rows that stand by themselves.
     group: the column that tells the series of one file apart. label: the column of the class, one for a series.
     blocks: how many blocks of time each series is cut into for each split. Without it several series are split whole,
