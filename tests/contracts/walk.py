@@ -56,7 +56,7 @@ def every_subject() -> tuple[Subject, ...]:
     added = [
         subject
         for study in studies()
-        if not set(space_of(study).parameters) <= set(plugins.load("spaces", study.model).parameters)
+        if _adds(study)
         for subject in subjects(study.name, family(study.model), data_of(study), space_of(study), size=_small)
     ]
     return (*whole, *added)
@@ -96,9 +96,12 @@ def studies() -> tuple[Study, ...]:
 
 
 def widened(name: str) -> Space:
-    """The space of the family, with every architecture that a ready study takes, and a yes for every no."""
+    """The space of the family, with every architecture that a ready study takes, and a yes for every no.
+
+    A study that adds a parameter is tried by itself, with the sizes that it has for its architecture.
+    """
     own: Space = plugins.load("spaces", name)
-    written = [space_of(study) for study in studies() if study.model == name]
+    written = [space_of(study) for study in studies() if study.model == name and not _adds(study)]
     entries = dict(own.parameters)
     for parameter, entry in own.parameters.items():
         if isinstance(entry, Float | Int | Choice):
@@ -109,6 +112,11 @@ def widened(name: str) -> Space:
         if options := tuple(dict.fromkeys([entry, *others]))[1:]:
             entries[parameter] = Choice((entry, *options), default=entry)
     return Space(own.name, entries)
+
+
+def _adds(study: Study) -> bool:
+    """Whether a study has a parameter that the space of its family has not."""
+    return not set(space_of(study).parameters) <= set(plugins.load("spaces", study.model).parameters)
 
 
 def _fixed(space: Space, name: str) -> Iterable[ParameterValue]:
