@@ -1,5 +1,8 @@
-"""Sample sheets: what a PNG of images, one of series and one of points show."""
+"""Sample sheets: what a PNG of images, of series, of points and of sounds shows, and what is heard of sounds."""
 
+import math
+import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +11,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from trainables.data import digit_rows, digits, patches, prices, ring, sines
+from trainables.data import digit_rows, digits, instruments, patches, prices, ring, sines
 from trainables.data._data import Data
-from trainables.training.sheet import COLORS, LINE_PIXELS, PLANE_PIXELS, write_sheet
+from trainables.data._sound import read_sound
+from trainables.training.sheet import (
+    BAND_PIXELS,
+    COLORS,
+    HEARD,
+    LINE_PIXELS,
+    PAUSE,
+    PLANE_PIXELS,
+    SOUND_PIXELS,
+    write_sheet,
+)
 
 
 def read(path: Path) -> NDArray[np.uint8]:
@@ -105,3 +118,53 @@ def test_points_stand_where_they_lie_and_over_the_data(tmp_path: Path) -> None:
     assert pixels.shape == (PLANE_PIXELS, PLANE_PIXELS)
     assert white == {(0, PLANE_PIXELS - 1), (PLANE_PIXELS // 2 - 1, 0)}
     assert 0 < int((pixels == 96).sum()) <= 100
+
+
+def tones(*hertz: float, samples: int = 4096) -> Tensor:
+    time = torch.arange(samples, dtype=torch.float64) / instruments.SAMPLE_RATE
+    return torch.stack([(2 * math.pi * one * time).sin() for one in hertz]).float()[:, None]
+
+
+def test_sounds_are_seen_as_spectra_low_at_the_bottom_and_time_to_the_right(tmp_path: Path) -> None:
+    data = instruments.load(rows=4)
+    late = tones(3000.0)
+    late[:, :, :2048] = 0.0
+    samples = torch.cat([tones(200.0), late, torch.zeros(1, 1, 4096)])
+    files = write_sheet(tmp_path / "sheet.png", samples, data=data, columns=3)
+    assert files == [tmp_path / "sheet.png", tmp_path / "sheet.wav"]
+    pixels = read(files[0])
+    height, width = 32 * BAND_PIXELS, 33 * -(-SOUND_PIXELS // 33)
+    assert pixels.shape == (height + 2, 3 * (width + 2))
+    low, high, silent = (pixels[1:-1, n * (width + 2) + 1 : (n + 1) * (width + 2) - 1].astype(int) for n in range(3))
+    assert (low.argmax(0)[8:-8] > 0.8 * height).all()
+    assert low.max() > 240
+    assert (high.argmax(0)[width // 2 + 8 : -8] < 0.2 * height).all()
+    assert high[:, : width // 2 - 8].max() == 0
+    assert silent.max() == 0
+
+
+def test_sounds_are_heard_one_after_another_as_they_are(tmp_path: Path) -> None:
+    data = instruments.load(rows=4, samples=1024)
+    samples = data.test.x[: HEARD + 3].clone()
+    samples[1] *= 2.0
+    samples[2, 0, 100] = math.nan
+    _, file = write_sheet(tmp_path / "sheet.png", samples, data=data, columns=8)
+    heard = read_sound(file)
+    assert heard.sample_rate == data.sample_rate
+    parts = torch.from_numpy(heard.x).view(HEARD, 1024 + round(PAUSE * instruments.SAMPLE_RATE))
+    assert float(parts[:, 1024:].abs().max()) == 0.0
+    assert torch.equal(parts[3:, :1024], samples[3:HEARD, 0])
+    assert torch.equal(parts[1, :1024], samples[1, 0].clamp(-1.0, 1.0 - 2.0**-15))
+    assert torch.equal(parts[2, :1024], samples[2, 0].nan_to_num())
+
+
+def test_channels_are_heard_side_by_side_and_short_sounds_are_seen(tmp_path: Path) -> None:
+    data = replace(instruments.load(rows=4), sample_rate=16_000)
+    left = tones(500.0, samples=300)
+    _, file = write_sheet(tmp_path / "sheet.png", torch.cat([left, -0.5 * left], 1), data=data, columns=1)
+    with wave.open(str(file), "rb") as opened:
+        assert (opened.getnchannels(), opened.getsampwidth(), opened.getframerate()) == (2, 2, 16_000)
+        assert opened.getnframes() == 300 + round(PAUSE * 16_000)
+    found = torch.from_numpy(read_sound(file).x)
+    assert torch.allclose(found[1, :300], -0.5 * left[0, 0], atol=2.0**-15)
+    assert read(tmp_path / "sheet.png").max() > 64

@@ -1,9 +1,9 @@
 """Classifiers of labeled rows, for metrics that train on rows or samples and test on the others.
 
 Extremely randomized trees (Geurts, Ernst and Wehenkel 2006, DOI 10.1007/s10994-006-6226-1) on all numbers of a row:
-they need neither scaling nor a number of steps. Of a sound they would see single moments, so of audio it is logistic
-regression on the mean and the deviation over time of its log-spectrum. Floor: scikit-learn, torch, data and models.
-Axes: N rows.
+they need neither scaling nor a number of steps. Of a sound they would see single moments, which mean nothing where it
+may begin anywhere, so of audio it is logistic regression on mean and deviation over time of its log-spectrum.
+Floor: scikit-learn, torch, data and models. Axes: N rows.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Of each row log(power + 1e-5) is taken over windows of 256, 512 and 1024 samples, each a quarter of a window after the
 last. All numbers of such a spectrum are one vector; along 128 fixed directions the Wasserstein-1 distance between rows
 and samples is the mean absolute difference of quantiles; the value is the mean over directions and resolutions. A
-difference of so many nats in every number is a distance of about so many. Spectra at several resolutions: Yamamoto,
-Song and Kim 2020, arXiv 1910.11480; sliced distances: Rabin et al. 2012, DOI 10.1007/978-3-642-24785-9_37. It needs
-neither labels nor training. Axes: N rows, M samples, S directions.
+difference of one nat in every number is a distance of about .8, the mean of |N(0, 1)|. Spectra at several resolutions:
+Yamamoto, Song and Kim 2020, arXiv 1910.11480; sliced distances: Rabin et al. 2012, DOI 10.1007/978-3-642-24785-9_37.
+It needs neither labels nor training. Axes: N rows, M samples, S directions.
 """
 
 from __future__ import annotations
