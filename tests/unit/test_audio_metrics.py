@@ -33,7 +33,7 @@ from trainables.metrics._spectra import BANDS, SILENCE, log_mel, log_power, mel_
 from trainables.models.gan import Model as Gan
 
 
-def short(rows: int = 1200) -> Data:
+def short(rows: int = 600) -> Data:
     return instruments.load(rows=rows, samples=1024)
 
 
@@ -41,7 +41,7 @@ def short(rows: int = 1200) -> Data:
 def data() -> Iterator[Data]:
     """Shorter sounds, and features learned in fewer steps: what they tell apart is the same."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_features, "STEPS", 150)
+        patch.setattr(_features, "STEPS", 100)
         patch.setattr(_features, "_FEATURES", {})
         yield short()
 
@@ -188,7 +188,7 @@ def test_sounds_too_short_for_a_spectrum_are_compared_by_their_numbers_or_refuse
         ValueError, match=r"'fd_self' needs images .* or audio .* of at least 512 samples, .* 500\]: cho"
     ):
         prepare(fd_self.Metric(), cut)
-    assert features_of(cut).train.shape == (1200, 500)
+    assert features_of(cut).train.shape == (600, 500)
 
 
 def test_the_spectral_distance_ranks_what_is_wrong_with_sounds(data: Data, faults: dict[str, Tensor]) -> None:
