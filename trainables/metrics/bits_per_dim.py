@@ -18,6 +18,12 @@ from . import nll
 from ._metric import Measurement
 
 
+_REAL = (
+    "the metric 'bits_per_dim' needs rows of levels, and these are real numbers, whose density depends on their unit: "
+    "choose nll"
+)
+
+
 class Metric(nll.Metric):
     """-IWAE_k in bits a number, smaller is better; k as in `nll`."""
 
@@ -26,14 +32,11 @@ class Metric(nll.Metric):
     @classmethod
     def refusal(cls, model: type[Family], data: Data) -> str | None:
         """Refuse what `nll` refuses, and real numbers: a density has another value in every unit."""
-        if data.levels is None:
-            return (
-                f"the metric {cls.name!r} needs rows of levels, and those of {data.name!r} are real numbers, whose "
-                "density depends on their unit: choose nll"
-            )
-        return super().refusal(model, data)
+        return _REAL if data.levels is None else super().refusal(model, data)
 
     def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
-        """The mean over the rows of the split."""
+        """The mean over the rows of the split; raises `ValueError` for real numbers."""
+        if split.x.is_floating_point():
+            raise ValueError(_REAL)
         nats, unit = super().measure(model, split, generator), math.log(2.0) * math.prod(split.x.shape[1:])
         return dataclasses.replace(nats, value=nats.value / unit, standard_error=nats.standard_error / unit)
