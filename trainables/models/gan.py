@@ -19,7 +19,7 @@ from torch import Tensor
 from ..data._data import Data
 from ..training.augment import Augmentation
 from ..training.params import Params
-from ._adversarial import Adversarial, one_hot
+from ._adversarial import Adversarial, with_classes
 from ._convolutions import Downsampling, Upsampling, pyramid
 from ._family import Knobs, refuse_text
 from ._layers import MLP, add_singular_vectors
@@ -108,21 +108,12 @@ class Model(Adversarial):
         return {**super().knobs(params), "spectral_norm": float(norm), "phase_shuffle": float(shuffle)}
 
     def _fakes(self, latent: Tensor, labels_B: Tensor | None) -> Tensor:
-        rows: Tensor = self.generator(self._with_classes(latent, labels_B))
+        rows: Tensor = self.generator(with_classes(latent, labels_B, self.classes))
         return self._bounded(rows).view(-1, *self.shape)
 
     def _logits(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
-        seen = self._with_classes(rows.flatten(1) if self.architecture == "mlp" else rows, labels_B)
+        seen = with_classes(rows.flatten(1) if self.architecture == "mlp" else rows, labels_B, self.classes)
         uniforms = () if uniform_BU is None else torch.split(uniform_BU, list(self.uniforms), 1)
         shuffle = (knobs["phase_shuffle"],) if self.architecture == "wave" else ()
         logits: Tensor = self.discriminator(seen, uniforms, knobs["dropout"], knobs["spectral_norm"], *shuffle)
         return logits[:, 0]
-
-    def _with_classes(self, values: Tensor, labels_B: Tensor | None) -> Tensor:
-        """The classes beside vectors [B, N], or beside the channels of images and sounds, 1 or 0 in every place."""
-        if labels_B is None:
-            return values
-        classes = one_hot(labels_B, self.classes, dtype=values.dtype)
-        places = values.shape[2:]
-        classes = classes.view(*classes.shape, *[1] * len(places)).expand(-1, -1, *places)
-        return torch.cat([values, classes], 1)
