@@ -34,7 +34,7 @@ _MODELS: dict[str, list[dict[str, Any]]] = {
     ],
     "series": [{"model": "rgan", "space": "rgan"}],
     "points": [{"model": "gan", "space": "gan"}],
-    "audio": [{"model": "gan", "space": {"base": "gan", "architecture": "wave"}}, {"model": "gan", "space": "gan"}],
+    "audio": [{"model": "gan", "space": "gan_waves"}, {"model": "gan", "space": "gan"}],
     "text": [{"model": "attention_gan_text", "space": "attention_gan_text"}],
 }
 _OBJECTIVES = {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels = random.randint(0, 256, (24, 32, 3)).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / name / kind / f"{number}.jpg")
     (folder / "broken-photos" / "cats" / "a.png").write_bytes(b"cut off")
+    (folder / "recordings").mkdir()
     curves = np.cumsum(random.standard_normal((200, 24, 2)), axis=1).astype(np.float32)
     np.savez(folder / "curves.npz", x=curves)
     curves[3, 7, 1] = np.nan
@@ -45,6 +47,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = [
         f"Dear {n}, we have {n * 7 % 97} apples and {n * 5 % 89} pears; come soon, yours {n * n}." for n in range(99)
     ]
+    for number in range(8):
+        tone = np.sin(np.arange(16000) * (0.05 + 0.02 * number)) * 0.5 + random.normal(0, 0.01, 16000)
+        with wave.open(str(folder / "recordings" / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            file.writeframes((tone * 32767).astype("<i2").tobytes())
     (folder / "letters.txt").write_text("\n\n".join(letters), encoding="utf-8")
     return folder
 
