@@ -314,7 +314,7 @@ def test_a_size_below_one_is_refused(name: str) -> None:
 
 def test_an_unknown_architecture_is_refused() -> None:
     params = Params({**SIZES["mlp"], "architecture": "resnet"})
-    with pytest.raises(ValueError, match="one of mlp, conv, wave, and it is 'resnet'"):
+    with pytest.raises(ValueError, match="one of mlp, conv, wave, spectrogram, and it is 'resnet'"):
         Model.build(params, data=digits.load(), generator=torch.Generator())
 
 

@@ -27,8 +27,8 @@ ATTENDED_SIDE = 16
 class Downsampling(nn.Module):
     """Images [B, C, Y, X] to numbers [B, outputs]: a convolution a halving, then a linear layer.
 
-    `channels` are those of the image and of each map below it; `side` is that of the coarsest. `attention`: whether one
-    of the maps has it, the one that `attended` names.
+    `channels` are those of the image and of each map below it; `side` is that of the coarsest, and its width is
+    `width` where it is no square. `attention`: whether one of the maps has it, the one that `attended` names.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Downsampling(nn.Module):
         channels: Sequence[int],
         *,
         side: int,
+        width: int | None = None,
         outputs: int,
         generator: torch.Generator,
         leak: float = LEAK,
@@ -50,7 +51,7 @@ class Downsampling(nn.Module):
         self.attended = len(maps) - 1 - attended(side, len(maps)) if attention else None
         if self.attended is not None:
             self.attention = SelfAttention(maps[self.attended], generator=generator)
-        self.last = linear(channels[-1] * side * side, outputs, generator=generator)
+        self.last = linear(channels[-1] * side * (side if width is None else width), outputs, generator=generator)
 
     def forward(
         self,

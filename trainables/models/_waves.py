@@ -94,16 +94,16 @@ def phase_shuffled(x_BCT: Tensor, uniform_B: Tensor, most: float | Tensor) -> Te
     return x_BCT.gather(-1, from_BT.long()[:, None].expand_as(x_BCT))
 
 
-def waves(data: Data) -> tuple[int, int]:
+def waves(data: Data, architecture: str) -> tuple[int, int]:
     """The length of the coarsest map and the number of quadruplings up to the data: 4096 = 16 x 4 x 4 x 4 x 4.
 
-    Raises `ValueError` for data that are no audio, or of a length that is no multiple of 16.
+    Raises `ValueError` for data that are no audio, or of a length that is no multiple of 16; it names the architecture.
     """
     if data.modality != "audio" or data.shape[-1] % 16:
         raise ValueError(
-            "the architecture 'wave' needs audio [channels, samples] with a multiple of 16 samples, and rows of "
-            f"{data.name!r} are {data.modality} of the shape {list(data.shape)}: set architecture to mlp, or take "
-            "audio of such a length"
+            f"the architecture {architecture!r} needs audio [channels, samples] with a multiple of 16 samples, and "
+            f"rows of {data.name!r} are {data.modality} of the shape {list(data.shape)}: set architecture to mlp, or "
+            "take audio of such a length"
         )
     samples, quadruplings = data.shape[-1] // 16, 2
     while samples % 4 == 0 and samples > 16:

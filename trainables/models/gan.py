@@ -1,9 +1,9 @@
 """Generative adversarial network: perceptrons, or convolutions of images or sounds; `_adversarial` holds the losses.
 
 Convolutions: Radford et al. 2016, arXiv 1511.06434, without its batch normalization, which would mix rows and spoil a
-gradient penalty. Waves: WaveGAN, Donahue et al. 2019, arXiv 1802.04208. Classes are shown to both networks as one-hot
-vectors: Mirza and Osindero 2014, arXiv 1411.1784. The discriminator may have a spectral norm: Miyato et al. 2018, arXiv
-1802.05957.
+gradient penalty. Waves: WaveGAN, Donahue et al. 2019, arXiv 1802.04208, whose generator a discriminator of spectrograms
+may hear as well. Classes are shown to both networks as one-hot vectors: Mirza and Osindero 2014, arXiv 1411.1784. The
+discriminator may have a spectral norm: Miyato et al. 2018, arXiv 1802.05957.
 Floor: torch. Axes: B rows, N numbers of noise and one-hot classes, C channels, Y and X places in an image, U units and
 shuffles.
 """
@@ -11,10 +11,11 @@ shuffles.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data._data import Data
 from ..training.augment import Augmentation
@@ -23,10 +24,20 @@ from ._adversarial import Adversarial, with_classes
 from ._convolutions import Downsampling, Upsampling, pyramid
 from ._family import Knobs, refuse_text
 from ._layers import MLP, add_singular_vectors
+from ._spectrograms import HALVINGS, Spectrogram, coarsest_of_spectrogram
 from ._waves import WaveDownsampling, WaveUpsampling, waves
 
-ARCHITECTURES = ("mlp", "conv", "wave")
+ARCHITECTURES = ("mlp", "conv", "wave", "spectrogram")
 LEAK = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """`uniforms`: how many uniform numbers of a row go into each place of the discriminator that takes some."""
+
+    discriminator: nn.Module
+    generator: nn.Module
+    uniforms: tuple[int, ...]
 
 
 class Model(Adversarial):
@@ -49,33 +60,14 @@ class Model(Adversarial):
         for name, value in (("latent", latent), ("width", width), ("depth", depth)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, and it is {value}: correct it in the space")
-        if architecture not in ARCHITECTURES:
-            raise ValueError(
-                f"architecture must be one of {', '.join(ARCHITECTURES)}, and it is {architecture!r}: correct it in "
-                "the space"
-            )
-        if architecture == "mlp":
-            hidden = (width,) * depth
-        else:
-            coarsest, levels = pyramid(data) if architecture == "conv" else waves(data)
-            # As many channels again at each level: what a map loses in places it gains in channels.
-            hidden = tuple(width * 2**level for level in range(levels))
-        # What the uniform numbers of a row are for: units of each layer, and a shuffle before each layer but the first.
-        uniforms = (*hidden, len(hidden) - 1) if architecture == "wave" else hidden
-        super().__init__(data, noise_shape=(latent,), units=sum(uniforms), conditional=conditional)
-        self.architecture, self.uniforms = architecture, uniforms
-        channels, classes = self.shape[0], self.classes
-        down, up = (channels + classes, *hidden), (*hidden[::-1], channels)
-        if architecture == "conv":
-            self.discriminator = Downsampling(down, side=coarsest, outputs=1, generator=generator, leak=LEAK)
-            self.generator = Upsampling(latent + classes, up, side=coarsest, generator=generator, leak=LEAK)
-        elif architecture == "wave":
-            self.discriminator = WaveDownsampling(down, samples=coarsest, outputs=1, generator=generator, leak=LEAK)
-            self.generator = WaveUpsampling(latent + classes, up, samples=coarsest, generator=generator, leak=LEAK)
-        else:
-            size = math.prod(self.shape)
-            self.discriminator = MLP((size + self.classes, *hidden, 1), generator=generator, leak=LEAK)
-            self.generator = MLP((latent + self.classes, *hidden, size), generator=generator, leak=LEAK)
+        classes = data.classes if conditional else 0
+        sizes = {"latent": latent, "width": width, "depth": depth, "classes": classes}
+        pair = _pair(architecture, data, **sizes, generator=generator)
+        super().__init__(data, noise_shape=(latent,), units=sum(pair.uniforms), conditional=conditional)
+        self.architecture, self.uniforms = architecture, pair.uniforms
+        self.discriminator, self.generator = pair.discriminator, pair.generator
+        if architecture == "spectrogram":
+            self.spectrogram = Spectrogram()
         add_singular_vectors(self.discriminator, generator=generator)
 
     @classmethod
@@ -112,8 +104,61 @@ class Model(Adversarial):
         return self._bounded(rows).view(-1, *self.shape)
 
     def _logits(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
-        seen = with_classes(rows.flatten(1) if self.architecture == "mlp" else rows, labels_B, self.classes)
+        if self.architecture == "mlp":
+            rows = rows.flatten(1)
+        elif self.architecture == "spectrogram":
+            rows = self.spectrogram(rows)
+        seen = with_classes(rows, labels_B, self.classes)
         uniforms = () if uniform_BU is None else torch.split(uniform_BU, list(self.uniforms), 1)
         shuffle = (knobs["phase_shuffle"],) if self.architecture == "wave" else ()
         logits: Tensor = self.discriminator(seen, uniforms, knobs["dropout"], knobs["spectral_norm"], *shuffle)
         return logits[:, 0]
+
+
+def _pair(
+    architecture: str, data: Data, *, latent: int, width: int, depth: int, classes: int, generator: torch.Generator
+) -> Pair:
+    """The networks of an architecture; raises `ValueError` for one that there is not, or that is not for such rows."""
+    channels, size = data.shape[0], math.prod(data.shape)
+    if architecture == "mlp":
+        hidden = (width,) * depth
+        return Pair(
+            discriminator=MLP((size + classes, *hidden, 1), generator=generator, leak=LEAK),
+            generator=MLP((latent + classes, *hidden, size), generator=generator, leak=LEAK),
+            uniforms=hidden,
+        )
+
+    def maps(levels: int) -> tuple[int, ...]:
+        # As many channels again at each level: what a map loses in places it gains in channels.
+        return tuple(width * 2**level for level in range(levels))
+
+    if architecture == "conv":
+        side, doublings = pyramid(data)
+        down, up = (channels + classes, *maps(doublings)), (*maps(doublings)[::-1], channels)
+        return Pair(
+            discriminator=Downsampling(down, side=side, outputs=1, generator=generator, leak=LEAK),
+            generator=Upsampling(latent + classes, up, side=side, generator=generator, leak=LEAK),
+            uniforms=maps(doublings),
+        )
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"architecture must be one of {', '.join(ARCHITECTURES)}, and it is {architecture!r}: correct it in the "
+            "space"
+        )
+    samples, levels = waves(data, architecture)
+    discriminator: nn.Module
+    if architecture == "wave":
+        down = (channels + classes, *maps(levels))
+        discriminator = WaveDownsampling(down, samples=samples, outputs=1, generator=generator, leak=LEAK)
+        # A shuffle between every two convolutions.
+        uniforms = (*maps(levels), levels - 1)
+    else:
+        windows, frequencies = coarsest_of_spectrogram(data)
+        down, uniforms = (channels + classes, *maps(HALVINGS)), maps(HALVINGS)
+        discriminator = Downsampling(down, side=windows, width=frequencies, outputs=1, generator=generator, leak=LEAK)
+    up = (*maps(levels)[::-1], channels)
+    return Pair(
+        discriminator=discriminator,
+        generator=WaveUpsampling(latent + classes, up, samples=samples, generator=generator, leak=LEAK),
+        uniforms=uniforms,
+    )
