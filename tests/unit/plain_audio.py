@@ -1,4 +1,4 @@
-"""The references of audio: `plain.py` with 1-D convolutions, and `plain_rgan.py` on frames, both with a tanh.
+"""The references of audio: `plain.py` with 1-D convolutions or spectrograms, `plain_rgan.py` on frames, with a tanh.
 
 WaveGAN: Donahue et al. 2019 (kernels of 25, strides of 4, and phase shuffle, section 3.3). Of the models' code only
 initial weights and draws are used.
@@ -48,6 +48,26 @@ class PlainWaves(Plain):
             padded = F.pad(row[None], (most, most), mode="reflect")[0]
             rows.append(padded[:, most - by : most - by + row.shape[1]])
         return torch.stack(rows)
+
+
+class PlainSpectrograms(PlainWaves):
+    """One training of a GAN of waves whose discriminator hears spectrograms, here by torch's own transform."""
+
+    def _logits(self, x: Tensor, labels: Tensor | None, uniform: Tensor | None, step: Step) -> Tensor:
+        ends = F.pad(x, (192, 192), mode="reflect").flatten(0, 1)
+        window = torch.hann_window(512, dtype=x.dtype)
+        spectrum = torch.stft(ends, 512, 128, window=window, center=False, return_complex=True)[:, :-1]
+        picture, weights = 0.2 * (spectrum.abs().square() + 1e-5).log(), self._all()
+        x, taken = picture.mT.unflatten(0, x.shape[:2]), 0
+        for block in range(3):
+            front = f"discriminator.blocks.{block}"
+            x = F.leaky_relu(F.conv2d(x, self._weight(front), weights[f"{front}.bias"], stride=2, padding=1), 0.2)
+            if uniform is not None:
+                x = self._dropped(x, uniform[:, taken : taken + x.shape[1]], step)
+                taken += x.shape[1]
+        out = F.linear(x.flatten(1), self._weight("discriminator.last"), weights["discriminator.last.bias"])
+        # Miyato and Koyama 2018 (arXiv 1802.05637), eq. 3: the class's own direction, and one that all have.
+        return out[:, 0] if labels is None else out[:, 0] + out.gather(1, 1 + labels[:, None])[:, 0]
 
 
 class PlainFrames(PlainRecurrent):

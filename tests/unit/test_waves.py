@@ -12,6 +12,7 @@ from search_spaces.gan_waves import SPACE
 from trainables.data import digits, instruments, sines
 from trainables.data._data import Data, Split
 from trainables.models._layers import quadrupling, quartering
+from trainables.models._spectrograms import Spectrogram
 from trainables.models._waves import phase_shuffled
 from trainables.models.gan import Model
 from trainables.training.alone import Training
@@ -146,13 +147,37 @@ def test_samples_stay_between_minus_one_and_one(architecture: str) -> None:
     assert 0.99 < float(made.detach().abs().max()) <= 1.0
 
 
-def test_both_networks_are_told_the_class() -> None:
-    model = build(conditional=True)
+@pytest.mark.parametrize("architecture", ["wave", "spectrogram"])
+def test_both_networks_are_told_the_class(architecture: str) -> None:
+    model = build(sounds(1024), architecture=architecture, conditional=True)
     labels, latent = torch.arange(4), torch.zeros(4, 3, dtype=torch.float64)
     made = model._fakes(latent, labels)
     assert all(not torch.equal(made[0], made[kind]) for kind in range(1, 4))
     logits = model._logits(made[:1].expand(4, -1, -1), labels, None, knobs())
     assert len(logits.unique()) == 4
+
+
+def test_a_tone_is_at_its_frequency_and_silence_at_the_bottom_of_a_spectrogram() -> None:
+    """Each window of 512 samples has a line for every multiple of a 512th of the sample rate; 40 is one."""
+    tone = (2.0 * torch.pi * 40 / 512 * torch.arange(2048)).cos()
+    picture = Spectrogram()(torch.stack([tone, 0.0 * tone])[None])
+    assert picture.shape == (1, 2, 16, 256)
+    assert (picture[0, 0, 2:-2].argmax(-1) == 40).all()
+    # The Hann window sums to 256, of which a cosine has one half at its frequency.
+    assert torch.allclose(picture[0, 0, 2:-2, 40], 0.2 * torch.tensor(128.0**2).log(), rtol=1e-5)
+    assert torch.allclose(picture[0, 1], torch.tensor(1e-5).log() * 0.2)
+
+
+def test_half_precision_of_the_layers_leaves_a_spectrogram_as_it_is() -> None:
+    model, x = build(sounds(1024), architecture="spectrogram"), sounds(1024).train.x[:ROWS].double()
+    full = model.spectrogram(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.spectrogram(x), full)
+
+
+def test_sounds_too_short_for_a_spectrogram_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1024 samples, and rows of 'instruments' have 512: set architecture"):
+        build(sounds(512), architecture="spectrogram")
 
 
 @pytest.mark.parametrize(

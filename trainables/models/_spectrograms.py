@@ -45,8 +45,12 @@ class Spectrogram(nn.Module):
         # Not in half precision, in which a loud frequency spills over all quiet ones.
         with torch.autocast(x_BCT.device.type, enabled=False):
             x_BCT = x_BCT.to(self.cosines_and_sines.dtype)
-            ends = (WINDOW - HOP) // 2
-            x_BCWS = pad(x_BCT, (ends, ends), mode="reflect").unfold(-1, WINDOW, HOP)
+            ends, overlap = (WINDOW - HOP) // 2, WINDOW // HOP
+            windows = x_BCT.shape[-1] // HOP
+            # A window is some hops side by side; torch's own `unfold` has no rule under vmap for its backward.
+            hops = pad(x_BCT, (ends, ends), mode="reflect")[..., : (windows + overlap - 1) * HOP]
+            hops = hops.reshape(*hops.shape[:2], -1, HOP)
+            x_BCWS = torch.cat([hops[:, :, first : first + windows] for first in range(overlap)], -1)
             real, imaginary = (x_BCWS @ self.cosines_and_sines).chunk(2, -1)
             return SCALE * (real.square() + imaginary.square() + SILENCE).log()
 

@@ -2,8 +2,9 @@
 
 Convolutions: Radford et al. 2016, arXiv 1511.06434, without its batch normalization, which would mix rows and spoil a
 gradient penalty. Waves: WaveGAN, Donahue et al. 2019, arXiv 1802.04208, whose generator a discriminator of spectrograms
-may hear as well. Classes are shown to both networks as one-hot vectors: Mirza and Osindero 2014, arXiv 1411.1784. The
-discriminator may have a spectral norm: Miyato et al. 2018, arXiv 1802.05957.
+may hear as well. Classes are shown to both networks as one-hot vectors: Mirza and Osindero 2014, arXiv 1411.1784; only
+the discriminator of spectrograms has a logit for each: Miyato and Koyama 2018, arXiv 1802.05637. A discriminator may
+have a spectral norm: Miyato et al. 2018, arXiv 1802.05957.
 Floor: torch. Axes: B rows, N numbers of noise and one-hot classes, C channels, Y and X places in an image, U units and
 shuffles.
 """
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from ..data._data import Data
 from ..training.augment import Augmentation
 from ..training.params import Params
-from ._adversarial import Adversarial, with_classes
+from ._adversarial import Adversarial, one_hot, with_classes
 from ._convolutions import Downsampling, Upsampling, pyramid
 from ._family import Knobs, refuse_text
 from ._layers import MLP, add_singular_vectors
@@ -104,14 +105,16 @@ class Model(Adversarial):
         return self._bounded(rows).view(-1, *self.shape)
 
     def _logits(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
-        if self.architecture == "mlp":
-            rows = rows.flatten(1)
-        elif self.architecture == "spectrogram":
-            rows = self.spectrogram(rows)
-        seen = with_classes(rows, labels_B, self.classes)
+        if self.architecture == "spectrogram":
+            seen = self.spectrogram(rows)
+        else:
+            seen = with_classes(rows.flatten(1) if self.architecture == "mlp" else rows, labels_B, self.classes)
         uniforms = () if uniform_BU is None else torch.split(uniform_BU, list(self.uniforms), 1)
         shuffle = (knobs["phase_shuffle"],) if self.architecture == "wave" else ()
         logits: Tensor = self.discriminator(seen, uniforms, knobs["dropout"], knobs["spectral_norm"], *shuffle)
+        if self.architecture == "spectrogram" and labels_B is not None:
+            # A logit of its own for each class beside the one of all.
+            return logits[:, 0] + (logits[:, 1:] * one_hot(labels_B, self.classes, dtype=logits.dtype)).sum(1)
         return logits[:, 0]
 
 
@@ -154,8 +157,10 @@ def _pair(
         uniforms = (*maps(levels), levels - 1)
     else:
         windows, frequencies = coarsest_of_spectrogram(data)
-        down, uniforms = (channels + classes, *maps(HALVINGS)), maps(HALVINGS)
-        discriminator = Downsampling(down, side=windows, width=frequencies, outputs=1, generator=generator, leak=LEAK)
+        down, uniforms, outputs = (channels, *maps(HALVINGS)), maps(HALVINGS), 1 + classes
+        discriminator = Downsampling(
+            down, side=windows, width=frequencies, outputs=outputs, generator=generator, leak=LEAK
+        )
     up = (*maps(levels)[::-1], channels)
     return Pair(
         discriminator=discriminator,
