@@ -41,7 +41,7 @@ _OBJECTIVES = {
     "images": ["fd_self", "sliced_wasserstein"],
     "series": ["fd_rocket", "sliced_wasserstein"],
     "points": ["sliced_wasserstein"],
-    "audio": ["fd_self", "sliced_wasserstein"],
+    "audio": ["fd_self", "stft_distance", "sliced_wasserstein"],
     "text": ["reverse_lm"],
 }
 # What is measured beside it, where it can be, and decides nothing: a copy of the training rows wins the objective.
@@ -103,14 +103,16 @@ def study_for(path: Path, *, changes: Sequence[str] = ()) -> tuple[Study, str]:
     if data["data"]["name"] is None:
         data["data"]["name"] = loader_of(path)
     loaded: Data = parts.load_data(data["data"])
+    models, beside = _MODELS[loaded.modality], _BESIDE[loaded.modality]
+    measurable = {model["model"]: _measurable(loaded, model["model"], beside) for model in models}
     refusals: dict[str, None] = {}
-    for model, objective in itertools.product(_MODELS[loaded.modality], _OBJECTIVES[loaded.modality]):
+    for model, objective in itertools.product(models, _OBJECTIVES[loaded.modality]):
         written = {
             "name": _name(path, model["model"]),
             **model,
             "data": dict(data["data"]),
             "objective": objective,
-            "metrics": _measurable(loaded, model["model"], _BESIDE[loaded.modality]),
+            "metrics": [name for name in measurable[model["model"]] if name != objective],
             "budget": dict(_BUDGET),
             "pruner": dict(_PRUNER),
         }
