@@ -282,6 +282,10 @@ def _refuse_unbuilt(study: Study) -> None:
                            "leave the key out.")  # fmt: skip
 
 
+# Keys that are a name by itself, or a mapping with the name under this key and options beside it.
+_NAMED_BY = {"data": "name", "space": "base", "sampler": "name", "pruner": "name"}
+
+
 def apply_change(values: dict[str, Any], change: str) -> None:
     """Set one key of a study as it is written: `key=value` or `a.b=value`, the value in YAML."""
     path, equals, text = change.partition("=")
@@ -290,8 +294,8 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     *parents, last = path.split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})
-        if isinstance(inner, str) and parent in ("sampler", "pruner"):
-            inner = values[parent] = {"name": inner}
+        if isinstance(inner, str) and parent in _NAMED_BY:
+            inner = values[parent] = {_NAMED_BY[parent]: inner}
         if not isinstance(inner, dict):
             raise RequestError(
                 f"--set {change}: {parent!r} holds a plain value, not keys. Set {parent}=... as a whole."

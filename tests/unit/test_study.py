@@ -119,6 +119,17 @@ def test_changes_from_the_command_line_reach_nested_keys(tmp_path: Path) -> None
     assert study.pruner == Method(name="asha", options={"eta": 4})
 
 
+def test_a_change_of_what_is_a_name_by_itself_keeps_the_name(tmp_path: Path) -> None:
+    written = MINIMAL | {"data": "digits", "space": "vae", "sampler": "tpe", "pruner": "asha"}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+    changes = ["data.classes=0-4", "space.width=64", "sampler.n_startup_trials=3", "pruner.eta=4"]
+    study = Study.load(tmp_path / "s.yaml", changes=changes)
+    assert study.data == {"name": "digits", "classes": "0-4"}
+    assert study.space == {"base": "vae", "width": 64}
+    assert study.sampler == Method(name="tpe", options={"n_startup_trials": 3})
+    assert study.pruner == Method(name="asha", options={"eta": 4})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
