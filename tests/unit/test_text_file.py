@@ -1,6 +1,8 @@
 """The user's own text: what becomes of it, and what is said of files that cannot be read."""
 
 import itertools
+import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,18 @@ def test_windows_of_one_block_come_into_one_split(tmp_path: Path) -> None:
     assert all(len(names) == 1 for names in blocks)
 
 
+def test_a_text_without_blank_lines_is_not_copied_for_each_block() -> None:
+    text = "abcdefgh" * 25_000
+    tracemalloc.start()
+    try:
+        for _ in text_file._windows({"a": [text]}, text_file.TOKENS["characters"], 16):
+            pass
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1.5 * len(text) * struct.calcsize("P"), "one list of all tokens, and blocks of it"
+
+
 def test_paragraphs_do_not_straddle_blocks(tmp_path: Path) -> None:
     paragraphs = [f"{line}\n{line[::-1]}" for line in LINES]
     data = loaded(tmp_path, "\n\n".join(paragraphs), length=20)
@@ -105,6 +119,9 @@ def test_rare_tokens_become_the_stand_in(tmp_path: Path) -> None:
     assert len(data.vocabulary or ()) == 101
     assert any(f"{STAND_IN} " in row for row in rows(data, "train"))
     assert f"kept the 100 most frequent words; the others read as {STAND_IN}" in data.notes
+    # 16 characters, and what fills a row.
+    other = loaded(tmp_path, "\n".join(LINES), unit="line", length=16, vocabulary=17)
+    assert not [note for note in other.notes if "most frequent" in note], "as many as there are"
 
 
 def test_the_vocabulary_is_that_of_training(tmp_path: Path) -> None:

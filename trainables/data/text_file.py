@@ -88,10 +88,11 @@ def load(
             f"{tokens}: give more text, a smaller length, or another unit"
         )
     places = _own.held_out(list(group_of.values()), share=held_out, seed=seed)
+    stand_in = STAND_IN + " " if tokens == "words" else STAND_IN
     splits, found_tokens = encoded(
         {name: [rows[place] for place in own] for name, own in places.items()},
         most=vocabulary,
-        stand_in=STAND_IN + " " if tokens == "words" else STAND_IN,
+        stand_in=stand_in,
     )
     if not all(map(len, splits.values())):
         raise ValueError(
@@ -99,7 +100,7 @@ def load(
             "vocabulary, or take characters"
         )
     notes += _own.copies_note(len(every), sum(map(len, splits.values())))
-    if len(found_tokens) > vocabulary:
+    if len({token for place in places["train"] for token in rows[place]} - {stand_in}) > vocabulary:
         notes.append(f"kept the {vocabulary} most frequent {tokens}; the others read as {STAND_IN}")
     return Data.of(
         splits,
@@ -181,12 +182,15 @@ def _windows(
         for place, paragraph in enumerate(paragraphs):
             last = place == len(paragraphs) - 1
             block += tokens_of(paragraph if last else f"{paragraph}\n\n")
-            # What lies between one block and two is one; a paragraph that is longer has to be parted.
-            while len(block) >= enough or (last and block):
-                cut = enough if len(block) >= 2 * enough else len(block)
-                for row in windows(block[:cut], length):
+            # What lies between one block and two is one; a paragraph that is longer has to be parted. Only blocks are
+            # copied: copies of all that is left of a long one would take quadratic time.
+            begin = 0
+            while (left := len(block) - begin) >= enough or (last and left):
+                end = begin + (enough if left >= 2 * enough else left)
+                for row in windows(block[begin:end], length):
                     yield f"{name}:{number}", tuple(row)
-                block, number = block[cut:], number + 1
+                begin, number = end, number + 1
+            del block[:begin]
 
 
 def _pieces(
