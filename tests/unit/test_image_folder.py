@@ -249,7 +249,10 @@ def test_bad_requests_get_one_message_each(tmp_path: Path) -> None:
         ({"path": str(tmp_path / "three" / "000.png")}, "000.png is a file: give a folder"),
         ({"path": str(tmp_path / "empty")}, "empty is empty: give another folder"),
         ({"path": three}, "there must be at least 20 rows, and there are 3: give more data"),
-        ({"path": str(tmp_path / "classes")}, "rows of the class 'rare' must come from at least 3 files"),
+        (
+            {"path": str(tmp_path / "classes")},
+            "at least 3 rows of the class 'rare', one for each split, and there are 2",
+        ),
         ({"path": three, "size": 2}, "a whole number of at least 4 pixels, and it is 2: correct it"),
         ({"path": three, "size": "32"}, "a whole number of at least 4 pixels, and it is '32': correct it"),
         ({"path": three, "mode": "grey"}, "L (grey) or RGB, and it is 'grey': choose one"),

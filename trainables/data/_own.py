@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,8 @@ FEWEST_ROWS = 20
 # The share of the rows for validation, and for test, where the user says none: what gives each 300 rows, as a Frechet
 # distance needs them, within these bounds.
 HELD_OUT, WANTED_ROWS = (0.1, 0.25), 300
+# The splits that models do not train on.
+HELD = ("validation", "test")
 # Broken files that one message names.
 NAMED = 5
 
@@ -127,7 +129,8 @@ def held_out(
     seed: int = 0,
     names: Sequence[str] = (),
 ) -> dict[str, NDArray[np.int64]]:
-    """The places of the rows of each split. Rows of one group come into one split; with labels, each class into all.
+    """The places of the rows of each split. Rows of one group come into one split; with labels, each class into all,
+    as far as groups have one class each: where one has several, groups are held out whatever their classes.
 
     groups: what each row belongs to, such as its file. names: those of the classes, if they have any. share: of the
     rows for validation, and as much again for test.
@@ -137,32 +140,66 @@ def held_out(
     if len(groups) < FEWEST_ROWS:
         raise ValueError(f"there must be at least {FEWEST_ROWS} rows, and there are {len(groups)}: give more data")
     share = share_held_out(share, rows=len(groups))
+    no_class = [-1] * len(groups)
+    owned = no_class if labels is None else labels.tolist()
+    if len(set(zip(groups, owned, strict=True))) > len(set(groups)):
+        owned = no_class
+    by_class: dict[int, dict[str, list[int]]] = {own: {} for own in sorted(set(owned))}
+    for place, (own, group) in enumerate(zip(owned, groups, strict=True)):
+        by_class[own].setdefault(group, []).append(place)
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-    classes = [None] if labels is None else sorted(set(labels.tolist()))
-    for own in classes:
-        rows: dict[str, list[int]] = {}
-        for place, group in enumerate(groups):
-            if labels is None or labels[place] == own:
-                rows.setdefault(group, []).append(place)
+    for own, rows in by_class.items():
         if len(rows) < len(parts):
-            of_class = "" if own is None else f" of the class {names[own] if names else own!r}"
+            of_class = "" if own < 0 else f" of the class {names[own] if names else str(own)!r}"
+            several = "" if len(rows) == sum(map(len, rows.values())) else "files, blocks or other groups with "
             raise ValueError(
-                f"rows{of_class} must come from at least {len(parts)} files, blocks or other groups, one for each "
-                f"split, and they come from {len(rows)}: give more, or cut them into more"
+                f"there must be at least {len(parts)} {several}rows{of_class}, one for each split, and there are "
+                f"{len(rows)}: give more"
+                + (", or do without classes (labels: none of folders, y: null of arrays)" if of_class else "")
             )
-        ranked = sorted(rows, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
+        ranked = sorted(rows, key=lambda group: _digest(f"{seed}:{group}"))
+        sizes = {group: len(places) for group, places in rows.items()}
+        # What is left for training is never less than the largest group.
+        wanted = min(share * sum(sizes.values()), (sum(sizes.values()) - max(sizes.values())) / 2)
         # Each of the two takes at least one group, and leaves one.
-        wanted = share * sum(map(len, rows.values()))
         for name, left in (("test", 2), ("validation", 1)):
-            taken = 0
-            while len(ranked) > left and (taken == 0 or taken + len(rows[ranked[0]]) / 2 <= wanted):
-                group = ranked.pop(0)
+            for group in _taken([group for group in ranked if group in sizes], sizes, wanted=wanted, left=left):
                 parts[name] += rows[group]
-                taken += len(rows[group])
+                del sizes[group]
         for group in ranked:
-            parts["train"] += rows[group]
+            parts["train"] += rows[group] if group in sizes else []
     random = np.random.RandomState(seed)
     return {name: random.permutation(np.asarray(places, dtype=np.int64)) for name, places in parts.items()}
+
+
+def _taken(ranked: Sequence[str], sizes: Mapping[str, int], *, wanted: float, left: int) -> list[str]:
+    """The groups, in this order, that together come near so many rows; those too large for it are passed over.
+
+    At least one, the smallest if need be; `left` groups stay.
+    """
+    taken: list[str] = []
+    rows = 0
+    for group in ranked:
+        if len(taken) < len(ranked) - left and rows + sizes[group] / 2 <= wanted:
+            taken.append(group)
+            rows += sizes[group]
+    return taken or [min(ranked, key=lambda group: sizes[group])]
+
+
+def _digest(name: str) -> bytes:
+    """Of a name that may be no UTF-8, such as that of a file from another system."""
+    return hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+
+
+def share_note(places: Mapping[str, Sized], share: float | None, *, splits: Sequence[str] = HELD) -> list[str]:
+    """A note on those of these splits that miss their share of all rows by more than half of it."""
+    rows = sum(map(len, places.values()))
+    wanted = share_held_out(share, rows=rows) * rows
+    missed = [f"{name} has {len(places[name])}" for name in splits if abs(len(places[name]) - wanted) > wanted / 2]
+    if not missed:
+        return []
+    return [f"of {rows} rows, {' and '.join(missed)}, where held_out asks for {wanted:.0f}: what belongs together, "
+            "such as a file or a group, is never parted"]  # fmt: skip
 
 
 def folder_classes(files: Sequence[Path], labels: str = "auto") -> tuple[list[str] | None, list[str] | None, list[str]]:
@@ -225,12 +262,14 @@ def divided(
         names = sorted(set(classes), key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
         numbers = {name: number for number, name in enumerate(names)}
         labels = np.array([numbers[name] for name in classes], dtype=np.int64)
-    said = np.asarray(["train"] * len(groups) if parts is None else parts)
-    found = {name: np.flatnonzero(said == name) for name in ("train", "validation", "test")}
+    stated = np.asarray(["train"] * len(groups) if parts is None else parts)
+    found = {name: np.flatnonzero(stated == name) for name in ("train", *HELD)}
+    said: list[str] = []
     train = found["train"]
     if missing := [name for name, places in found.items() if not len(places)]:
         own_labels = None if labels is None else labels[train]
         held = held_out([groups[int(place)] for place in train], own_labels, share=share, seed=seed, names=names)
+        said = share_note(held, share, splits=missing)
         for name in missing:
             found[name] = train[held.pop(name)]
         found["train"] = train[np.concatenate(list(held.values()))]
@@ -242,12 +281,12 @@ def divided(
         if labels is not None and (without := sorted(set(range(len(names))) - set(labels[places].tolist()))):
             raise ValueError(
                 f"every split must have rows of each class, and {name} has none of {names[without[0]]!r}: add some, or "
-                "leave the splits to the loader"
+                f"{'split with another seed' if name in missing else 'leave the splits to the loader'}"
             )
     random = np.random.RandomState(seed)
     shuffled = {name: random.permutation(places) for name, places in found.items()}
     listed = ", ".join(f"{number} is {name}" for number, name in enumerate(names) if name != str(number))
-    return shuffled, labels, [f"classes: {listed}"] if listed else []
+    return shuffled, labels, [*([f"classes: {listed}"] if listed else []), *said]
 
 
 def as_splits(x: Any, labels: NDArray[np.int64] | None, places: Mapping[str, NDArray[np.int64]]) -> dict[str, Split]:

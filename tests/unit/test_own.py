@@ -1,0 +1,57 @@
+"""What the loaders of the user's own files share: which rows are held out, and what becomes of files and copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from trainables.data import _own
+
+
+def grouped(sizes: Sequence[int]) -> list[str]:
+    """A name for each row: groups of these sizes."""
+    return [f"g{number}" for number, size in enumerate(sizes) for _ in range(size)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("sizes", [[60] * 9 + [5000], [3] * 9 + [300]])
+def test_one_large_group_is_trained_on_and_never_held_out(sizes: list[int], seed: int) -> None:
+    groups = grouped(sizes)
+    places, _, notes = _own.divided(groups, seed=seed)
+    assert sorted(np.concatenate(list(places.values())).tolist()) == list(range(len(groups)))
+    largest = {place for place, group in enumerate(groups) if group == f"g{int(np.argmax(sizes))}"}
+    assert largest <= set(places["train"].tolist())
+    wanted = _own.share_held_out(None, rows=len(groups)) * len(groups)
+    missed = [name for name in ("validation", "test") if abs(len(places[name]) - wanted) > wanted / 2]
+    assert any("where held_out asks for" in note for note in notes) == bool(missed)
+    assert all(f"{name} has {len(places[name])}" in notes[0] for name in missed)
+
+
+def test_equal_groups_come_near_the_share_and_nothing_is_noted() -> None:
+    places, _, notes = _own.divided(grouped([10] * 20), share=0.2)
+    assert {name: len(own) for name, own in places.items()} == {"train": 120, "validation": 40, "test": 40}
+    assert notes == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_group_of_several_classes_is_in_one_split(seed: int) -> None:
+    groups = grouped([10] * 30)
+    classes = np.random.RandomState(seed).choice(["a", "b"], 300, p=[0.2, 0.8]).tolist()
+    places, labels, _ = _own.divided(groups, classes=classes, seed=seed)
+    assert labels is not None
+    parted = [{groups[place] for place in own} for own in places.values()]
+    assert sum(map(len, parted)) == len(set.union(*parted)) == 30
+    assert all(set(labels[own].tolist()) == {0, 1} for own in places.values())
+
+
+def test_where_groups_of_several_classes_leave_a_split_without_one_another_seed_is_the_remedy() -> None:
+    classes = ["rare" if place in (0, 11, 22) else "usual" for place in range(300)]
+    with pytest.raises(ValueError, match="has none of 'rare': add some, or split with another seed"):
+        _own.divided(grouped([10] * 30), classes=classes)
+
+
+def test_a_name_that_is_no_utf_8_is_a_name() -> None:
+    places = _own.held_out([f"caf\udce9{number}.png" for number in range(40)])
+    assert sum(map(len, places.values())) == 40
