@@ -18,8 +18,7 @@ SPACE = Space.from_mapping(
         # Places that the discriminator's maps are moved by at the most; the paper tries 0, 2 and 4.
         "phase_shuffle": {"choice": [0, 1, 2, 4], "default": 2, "when": {"architecture": "wave"}},
         "loss": {"default": "hinge"},
-        # The logarithm of a spectrogram is steep where a sound is quiet, and R1 bounds slopes by the samples of a
-        # sound; a spectral norm bounds those by the spectrogram.
+        # One of the two is enough; under a spectral norm the kinds came apart.
         "r1": {"default": 0.0},
         "spectral_norm": {"default": True},
         "discriminator.lr": {"default": 3e-4},

@@ -5,7 +5,7 @@ initial weights and draws are used.
 """
 
 import torch
-from plain import Plain, Step
+from plain import Plain, Step, _spread
 from plain_rgan import PlainRecurrent
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -51,14 +51,24 @@ class PlainWaves(Plain):
 
 
 class PlainSpectrograms(PlainWaves):
-    """One training of a GAN of waves whose discriminator hears spectrograms, here by torch's own transform."""
+    """One training of a GAN of waves whose discriminator hears spectrograms, here by torch's own transform.
+
+    A penalty is on slopes by the spectrogram.
+    """
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return _spectrogram(super()._scaled(x))
+
+    def _fakes(self, step: Step) -> Tensor:
+        return _spectrogram(super()._fakes(step))
+
+    def _generator(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, logs = super()._generator(step)
+        of_data = _spread(PlainWaves._scaled(self, self.data.train.x))
+        return loss, {**logs, "spread": _spread(PlainWaves._fakes(self, step)) / of_data}
 
     def _logits(self, x: Tensor, labels: Tensor | None, uniform: Tensor | None, step: Step) -> Tensor:
-        ends = F.pad(x, (192, 192), mode="reflect").flatten(0, 1)
-        window = torch.hann_window(512, dtype=x.dtype)
-        spectrum = torch.stft(ends, 512, 128, window=window, center=False, return_complex=True)[:, :-1]
-        picture, weights = 0.2 * (spectrum.abs().square() + 1e-5).log(), self._all()
-        x, taken = picture.mT.unflatten(0, x.shape[:2]), 0
+        weights, taken = self._all(), 0
         for block in range(3):
             front = f"discriminator.blocks.{block}"
             x = F.leaky_relu(F.conv2d(x, self._weight(front), weights[f"{front}.bias"], stride=2, padding=1), 0.2)
@@ -68,6 +78,13 @@ class PlainSpectrograms(PlainWaves):
         out = F.linear(x.flatten(1), self._weight("discriminator.last"), weights["discriminator.last.bias"])
         # Miyato and Koyama 2018 (arXiv 1802.05637), eq. 3: the class's own direction, and one that all have.
         return out[:, 0] if labels is None else out[:, 0] + out.gather(1, 1 + labels[:, None])[:, 0]
+
+
+def _spectrogram(x: Tensor) -> Tensor:
+    ends = F.pad(x, (192, 192), mode="reflect").flatten(0, 1)
+    window = torch.hann_window(512, dtype=x.dtype)
+    spectrum = torch.stft(ends, 512, 128, window=window, center=False, return_complex=True)[:, :-1]
+    return 0.2 * (spectrum.abs().square() + 1e-5).log().mT.unflatten(0, x.shape[:2])
 
 
 class PlainFrames(PlainRecurrent):

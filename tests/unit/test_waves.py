@@ -153,7 +153,7 @@ def test_both_networks_are_told_the_class(architecture: str) -> None:
     labels, latent = torch.arange(4), torch.zeros(4, 3, dtype=torch.float64)
     made = model._fakes(latent, labels)
     assert all(not torch.equal(made[0], made[kind]) for kind in range(1, 4))
-    logits = model._logits(made[:1].expand(4, -1, -1), labels, None, knobs())
+    logits = model._logits(model._heard(made[:1].expand(4, -1, -1)), labels, None, knobs())
     assert len(logits.unique()) == 4
 
 
@@ -204,5 +204,5 @@ def test_changes_of_rows_are_refused_in_words() -> None:
 
 
 def test_the_default_of_the_space_trains() -> None:
-    report = Training(Model, sounds(), {**SPACE.default(), "batch_size": 100}, seed=0, epochs=3).advance()
+    report = Training(Model, sounds(1024), {**SPACE.default(), "batch_size": 100}, seed=0, epochs=3).advance()
     assert report.cause is None

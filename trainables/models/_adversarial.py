@@ -174,8 +174,12 @@ class Adversarial(nn.Module):
         """The new rows that the generator learns from, of which the gradient reaches its weights."""
         return self._fakes(noise["latent"], noise.get("label"))
 
+    def _heard(self, rows: Tensor) -> Tensor:
+        """What the discriminator gets of rows [B, *shape]; penalties bound its slopes by this."""
+        return rows
+
     def _logits(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
-        """One logit a row [B], or one at every step [B, T], from rows [B, *shape] and uniforms where units drop.
+        """One logit a row [B], or one at every step [B, T], from what is heard of rows and uniforms where units drop.
 
         A row's logits depend on that row alone.
         """
@@ -199,8 +203,8 @@ class Adversarial(nn.Module):
     ) -> Losses:
         drawn_B = noise.get("label")
         with torch.no_grad():
-            fake = self.augmentation("fake", self._fakes(noise["latent"], drawn_B), noise, knobs)
-        real = self.augmentation("real", self._scaled(x, self.dtype), noise, knobs)
+            fake = self._heard(self.augmentation("fake", self._fakes(noise["latent"], drawn_B), noise, knobs))
+        real = self._heard(self.augmentation("real", self._scaled(x, self.dtype), noise, knobs))
         of_real, of_fake = noise.get("dropout_real"), noise.get("dropout_fake")
         turn_singular_vectors(self.discriminator, knobs.get("spectral_norm", 0.0))
         gradient = None
@@ -235,7 +239,7 @@ class Adversarial(nn.Module):
     def _generator_loss(self, noise: Noise, knobs: Knobs, weight_B: Tensor) -> Losses:
         labels_B = noise.get("label")
         fake = self._learning(noise, knobs)
-        seen = self.augmentation("fake", fake, noise, knobs)
+        seen = self._heard(self.augmentation("fake", fake, noise, knobs))
         logits = self._judged(seen, labels_B, noise.get("dropout_fake"), knobs)
         loss = over_rows(weight_B, mean_over_steps(generator_loss(logits, knobs)))
         return loss, {"loss": loss.detach(), "spread": _spread(fake.detach(), weight_B) / self.spread_of_data}

@@ -104,16 +104,19 @@ class Model(Adversarial):
         rows: Tensor = self.generator(with_classes(latent, labels_B, self.classes))
         return self._bounded(rows).view(-1, *self.shape)
 
+    def _heard(self, rows: Tensor) -> Tensor:
+        heard: Tensor = self.spectrogram(rows) if self.architecture == "spectrogram" else rows
+        return heard
+
     def _logits(self, rows: Tensor, labels_B: Tensor | None, uniform_BU: Tensor | None, knobs: Knobs) -> Tensor:
-        if self.architecture == "spectrogram":
-            seen = self.spectrogram(rows)
-        else:
-            seen = with_classes(rows.flatten(1) if self.architecture == "mlp" else rows, labels_B, self.classes)
+        # The discriminator of spectrograms is told of classes behind its layers.
+        seen = rows.flatten(1) if self.architecture == "mlp" else rows
+        seen = seen if self.architecture == "spectrogram" else with_classes(seen, labels_B, self.classes)
         uniforms = () if uniform_BU is None else torch.split(uniform_BU, list(self.uniforms), 1)
         shuffle = (knobs["phase_shuffle"],) if self.architecture == "wave" else ()
         logits: Tensor = self.discriminator(seen, uniforms, knobs["dropout"], knobs["spectral_norm"], *shuffle)
         if self.architecture == "spectrogram" and labels_B is not None:
-            # A logit of its own for each class beside the one of all.
+            # A logit of each class's own beside the one of all.
             return logits[:, 0] + (logits[:, 1:] * one_hot(labels_B, self.classes, dtype=logits.dtype)).sum(1)
         return logits[:, 0]
 
