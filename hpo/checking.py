@@ -49,9 +49,13 @@ def check(target: str, *, space: str | None = None, data: str | None = None) -> 
     if "spaces" in roles:
         yield from _tried(laws_of(space_laws), Named(name=name, space=roles["spaces"]))
     with tempfile.TemporaryDirectory() as folder:
-        own = loaded_by(name, roles["data"], Path(folder)) if "data" in roles else None
+        own = _of_data(name, roles["data"], Path(folder)) if "data" in roles else None
         candidates = _Candidates(data=data, load=None if own is None else own.again)
         if own is not None:
+            called = judge(data_laws.its_options_have_names, own)
+            if called.outcome == "broken":  # without its options it cannot be called
+                yield name, called
+                return
             yield from _tried(laws_of(data_laws), own)
         if "models" in roles:
             yield from _of_model(name, roles, candidates, space=space)
@@ -83,6 +87,14 @@ class _Candidates:
                                        f"load: {type(error).__name__}: {error}. Mend them, or give others: --data NAME."
                                        ) from None  # fmt: skip
             yield self._loaded[place]
+
+
+def _of_data(name: str, load: Callable[..., Data], folder: Path) -> Loaded:
+    try:
+        return loaded_by(name, load, folder)
+    except Exception as error:  # whatever a user's function does
+        raise RequestError(f"check: `example(folder)` of a loader writes files and returns the options to read them; "
+                           f"that of {name} does not: {type(error).__name__}: {error}. Mend it.") from None  # fmt: skip
 
 
 def _of_model(

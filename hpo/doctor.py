@@ -168,6 +168,7 @@ def _home(home: Home, study: Study) -> Finding:
         home.check_writable()
         if home.exists():
             study.check_continues(home.study)
+            home.check_data(parts.data_hash(study))
     except RequestError as error:
         return Finding(subject="home", text=str(error), outcome="broken")
     if (holder := home.holder()) is not None:

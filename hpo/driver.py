@@ -65,19 +65,21 @@ def run(
     home: Home,
     *,
     direction: str,
+    data: str | None,
     address: str | None,
     on_status: OnStatus | None,
     on_open: Callable[[], None],
 ) -> Outcome:
     """Search until the budget is used, the study stops, or a signal drains it.
 
-    on_open: called once the home is ours; before that it may be another driver's, and is left as it is.
+    data: the hash of what is trained on. on_open: called once the home is ours; before that it may be another
+    driver's, and is left as it is.
     """
     stop = threading.Event()
     with _signals(stop), _cluster(study, address) as cluster:
         given = cluster.shares
         name = f"hpo-{uuid.uuid4().hex[:8]}"
-        server = _start_server(study, home, name=name, direction=direction, workers=given.workers)
+        server = _start_server(study, home, name=name, direction=direction, data=data, workers=given.workers)
         on_open()
         experiment = _Experiment(study, server, shares=given, name=name)
         show = on_status or (lambda status: None)
@@ -284,7 +286,9 @@ def shares(study: Study, cluster: Mapping[str, float]) -> Shares:
     return Shares(workers=min(workers, study.budget.trials), cpus=cpus, gpus=gpus)
 
 
-def _start_server(study: Study, home: Home, *, name: str, direction: str, workers: int) -> ServerHandle:
+def _start_server(
+    study: Study, home: Home, *, name: str, direction: str, data: str | None, workers: int
+) -> ServerHandle:
     """Start the study server on this node, where the home is; return its handle once the ledger is open."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=SERVER_THREADS)(StudyServer)
@@ -294,6 +298,7 @@ def _start_server(study: Study, home: Home, *, name: str, direction: str, worker
         study.model_dump(mode="json"),
         str(home.path),
         direction=direction,
+        data=data,
         workers=workers,
         run=name,
         import_paths=[path for path in sys.path if path],

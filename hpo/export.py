@@ -41,6 +41,7 @@ class Config(BaseModel):
     trial: int | None = None
     model: str
     data: str | dict[str, Scalar | list[Scalar]] | None
+    data_sha256: str | None = None
     objective: Objective
     epochs: int
     seed: int
@@ -70,6 +71,8 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
     """
     place = (home if isinstance(home, Home) else Home(home)).require()
     study = Study.load(place.study)
+    sha256 = parts.data_hash(study)
+    place.check_data(sha256)
     reading = analysis.read(place)
     chosen = _chosen(reading, trial)
     config = Config(
@@ -77,6 +80,7 @@ def export(home: Home | str | Path, folder: str | Path, *, trial: int | None = N
         trial=chosen.number,
         model=study.model,
         data=study.data,
+        data_sha256=sha256,
         objective=parts.objective_of(study),
         epochs=study.budget.epochs,
         seed=chosen.seed,
@@ -150,6 +154,10 @@ def read_config(path: str | Path) -> Config:
 def _trainer(config: Config) -> Trainer:
     device, study = parts.use_device(threads=config.threads), config.as_study()
     metrics = None if config.data is None else parts.every_metric(study)
+    if config.data_sha256 not in (None, found := parts.data_hash(study)):
+        raise RequestError(f"data: a configuration is trained on the data that it was found with, of the hash "
+                           f"{str(config.data_sha256)[:12]}; those here have {str(found)[:12]}. Put the files back as "
+                           "they were, or remove data_sha256 from the configuration to train on others.")  # fmt: skip
     try:
         return parts.trainer_of(study, config.params, seed=config.seed, device=device, metrics=metrics)
     except ValueError as error:

@@ -22,7 +22,7 @@ from ray import tune
 from hpo.errors import RequestError, nearest
 from hpo.home import Home
 from hpo.messages import End, Event, Placement
-from hpo.parts import free_memory, metric_names, out_of_memory, own_function, trainer_of, use_device
+from hpo.parts import data_hash, free_memory, metric_names, out_of_memory, own_function, trainer_of, use_device
 from hpo.plugins import reach
 from hpo.study import Study
 from hpo.widths import Widths
@@ -143,6 +143,7 @@ class Crew:
         """Build a member's training. company: of how many its stack failed with."""
         placement = member.placement
         try:
+            self._home.check_data(data_hash(self._study))
             trainer = trainer_of(self._study, placement.params, seed=placement.seed, device=self._device)
             member.trainer = trainer
             self._check_floors(trainer)

@@ -36,6 +36,7 @@ class Home:
         self.tracking_lock = self.path / "tracking.lock"
         self.lock_file = self.path / "lock"
         self.report = self.path / "report.html"
+        self.data_hash = self.path / "data.sha256"
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"
@@ -85,6 +86,27 @@ class Home:
                 f"A home needs {FREE_BYTES >> 20} MiB of free disk; {parent} has {free >> 20} MiB. Free some, or give "
                 "another --home."
             )
+
+    def check_data(self, sha256: str | None) -> None:
+        """Raise RequestError where the study's trials were trained on data of another content.
+
+        sha256: that of the data as they are now; None for a training function of the user's, which reads its own.
+        """
+        try:
+            before = self.data_hash.read_text(encoding="ascii").strip()
+        except FileNotFoundError:  # a new home, or one of an earlier release
+            return
+        if before != sha256:
+            raise RequestError(
+                f"data: trials of one study are trained on the same data; those in {self.path} saw content with the "
+                f"hash {before[:12]}, and it is {'none' if sha256 is None else sha256[:12]} now. Put the files back as "
+                "they were, or give another --home."
+            )
+
+    def keep_data(self, sha256: str | None) -> None:
+        """Remember which data the study's trials see, for whoever holds the home."""
+        if sha256 is not None and not self.data_hash.exists():
+            self.data_hash.write_text(f"{sha256}\n", encoding="ascii")
 
     def holder(self) -> str | None:
         """Return who holds the lock, in words, or None where it is free."""

@@ -81,7 +81,8 @@ def search(
     if place.exists():
         study.check_continues(place.study)
     _wait_for_holder(place)
-    direction = check(study).direction
+    direction, sha256 = check(study).direction, parts.data_hash(study)
+    place.check_data(sha256)
     for name, value in (_RAY_ENVIRONMENT | (_LOOPBACK if address is None else {})).items():
         os.environ.setdefault(name, value)
     from hpo import driver
@@ -91,7 +92,13 @@ def search(
     tracker = Tracker(study, place)
     try:
         outcome = driver.run(
-            study, place, direction=direction, address=address, on_status=on_status, on_open=tracker.start
+            study,
+            place,
+            direction=direction,
+            data=sha256,
+            address=address,
+            on_status=on_status,
+            on_open=tracker.start,
         )
         if not outcome.status["stopped"]:
             ending = "interrupted" if outcome.interrupted else "finished"

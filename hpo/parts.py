@@ -11,8 +11,13 @@ import gc
 import inspect
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
 
 from hpo import plugins
 from hpo.errors import RequestError
@@ -157,6 +162,14 @@ def data_of(study: Study) -> Any:
     return load_data(study.data)
 
 
+def data_hash(study: Study) -> str | None:
+    """Return the hash of the content of the study's data; None where a training function reads its own."""
+    if own_function(study) is not None:
+        return None
+    sha256: str = data_of(study).sha256
+    return sha256
+
+
 def load_data(written: str | Mapping[str, Any]) -> Any:
     """Return the data set of that name, or of the name and the options in a mapping; read once a process."""
     if isinstance(written, str):
@@ -165,6 +178,11 @@ def load_data(written: str | Mapping[str, Any]) -> Any:
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise RequestError(f"data: a mapping needs a `name` and the options of that data set; {written!r} came.")
+    for key, value in options.items():
+        items = value if isinstance(value, list) else [value]
+        if not all(item is None or isinstance(item, str | bool | int | float) for item in items):
+            raise RequestError(f"data: {key} of {name} must be a text, a number, true, false, null or a list of them; "
+                               f"{value!r} came. Write a text in quotes.")  # fmt: skip
     return _load_data(name, json.dumps(options, sort_keys=True))
 
 
@@ -178,10 +196,36 @@ def _load_data(name: str, written: str) -> Any:
     if missing := [key for key in asked if key not in options]:
         raise RequestError(f"data: {name} needs {' and '.join(missing)}, and the study has none. "
                            f"Write `data: {{name: {name}, {missing[0]}: ...}}`.")  # fmt: skip
+    _check_options(name, load, options)
     try:
         return load(**options)
     except ValueError as error:
         raise RequestError(f"data: {error}.") from None
+    except MemoryError:
+        raise RequestError(f"data: what {name} reads must fit in memory; it does not. Give fewer or smaller "
+                           "files.") from None  # fmt: skip
+    except OSError as error:
+        raise RequestError(f"data: what {name} reads must be readable; it is not: {error}. Check path and "
+                           "permissions.") from None  # fmt: skip
+    except Exception as error:  # whatever a user's loader, or a library on a broken file, does
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise RequestError(f"data: {name} must load; it does not: {type(error).__name__}: {error} ({place.filename}, "
+                           f"line {place.lineno}). Check the files that it reads, or mend it.") from error  # fmt: skip
+
+
+def _check_options(name: str, load: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise RequestError for an option of another type than the loader says; one that says none takes any."""
+    try:
+        hints = typing.get_type_hints(load)
+        expected = {key: TypeAdapter(hints[key]) for key in options if key in hints}
+    except (NameError, TypeError, PydanticSchemaGenerationError):  # a user's loader may name types of its own
+        return
+    for key, adapter in expected.items():
+        try:
+            adapter.validate_python(options[key], strict=True)
+        except ValidationError as error:
+            told = " or ".join(dict.fromkeys(found["msg"].removeprefix("Input should be ") for found in error.errors()))
+            raise RequestError(f"data: {key} of {name} must be {told}; {options[key]!r} came. Correct it.") from None
 
 
 def metric_names(study: Study) -> list[str]:

@@ -35,7 +35,10 @@ _DRAIN = {"free": [], "place": [], "over": True, "drain": True, "fits": 0}
 
 
 class StudyServer:
-    """Holds one study. `run` names this driver's life: groups of an earlier run are gone, those of this one live on."""
+    """Holds one study. `run` names this driver's life: groups of an earlier run are gone, those of this one live on.
+
+    data: the hash of what is trained on; None where a training function reads its own.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class StudyServer:
         direction: Literal["minimize", "maximize"],
         workers: int,
         run: str,
+        data: str | None = None,
         import_paths: Sequence[str] = (),
         folder: str = "",
     ) -> None:
@@ -63,7 +67,7 @@ class StudyServer:
         self._fault: tuple[bool, str] | None = None  # why there is no ledger: (the request was at fault, the cause)
         self._held = contextlib.ExitStack()
         try:
-            self._ledger = self._open(direction=direction, ahead=workers if workers > 1 else 0, run=run)
+            self._ledger = self._open(direction=direction, ahead=workers if workers > 1 else 0, run=run, data=data)
         except (HpoError, OSError) as error:
             self._held.close()
             self._fault = (isinstance(error, RequestError), str(error))
@@ -71,15 +75,17 @@ class StudyServer:
         if workers > 1:
             threading.Thread(target=self._ask_ahead, name="ask-ahead", daemon=True).start()
 
-    def _open(self, *, direction: Literal["minimize", "maximize"], ahead: int, run: str) -> Ledger:
+    def _open(self, *, direction: Literal["minimize", "maximize"], ahead: int, run: str, data: str | None) -> Ledger:
         """Begin the home or go on with it: nothing is written before its lock is held."""
         self._home.path.mkdir(parents=True, exist_ok=True)
         self._held.enter_context(self._home.locked())
         if self._home.exists():
             self._study.check_continues(self._home.study)
+            self._home.check_data(data)
         space = space_of(self._study)
         ledger = Ledger(self._study, self._home, space=space, direction=direction, ahead=ahead, run=run)
         self._study.save(self._home.study)
+        self._home.keep_data(data)
         return ledger
 
     def ready(self) -> tuple[bool, str] | None:

@@ -16,11 +16,13 @@ from hpo.widths import Widths
 RUN = "run"
 
 
-def serve(request: Study, home: Home, *, run: str = RUN, workers: int = 1) -> StudyServer:
+def serve(request: Study, home: Home, *, run: str = RUN, workers: int = 1, data: str | None = None) -> StudyServer:
     home.path.mkdir(exist_ok=True)
     request.save(home.study)
     direction = parts.objective_of(request).direction
-    server = StudyServer(request.model_dump(mode="json"), str(home.path), direction=direction, workers=workers, run=run)
+    server = StudyServer(
+        request.model_dump(mode="json"), str(home.path), direction=direction, workers=workers, run=run, data=data
+    )
     assert server.ready() is None
     return server
 

@@ -48,14 +48,14 @@ def example_of(load: Callable[..., Data]) -> Callable[[Path], Mapping[str, objec
 
     None where a data set comes with what it loads.
     """
-    found: Callable[[Path], Mapping[str, object]] | None = getattr(sys.modules[load.__module__], "example", None)
-    return found
+    found = getattr(sys.modules[load.__module__], "example", None)
+    return found if callable(found) else None
 
 
 def loaded_by(name: str, load: Callable[..., Data], folder: Path) -> Loaded:
     """The data set, or that of the loader's example, whose files lie in this empty folder."""
     example = example_of(load)
-    return Loaded(name=name, load=load, options={} if example is None else example(folder))
+    return Loaded(name=name, load=load, options={} if example is None else dict(example(folder)))
 
 
 def the_same_call_returns_the_same_bytes(subject: Loaded) -> None:
