@@ -124,6 +124,13 @@ class Undefined(Metric):
         return Measurement(value=math.nan, standard_error=math.nan, sample_size=0)
 
 
+class Failing(Metric):
+    name = "failing"
+
+    def measure(self, model: Generative, split: Split, generator: torch.Generator) -> Measurement:
+        raise RuntimeError("no")
+
+
 @pytest.fixture(params=["rows", "at once"], autouse=True)
 def updates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "at once":
@@ -208,6 +215,42 @@ def test_a_checkpoint_in_either_stage_goes_on(tmp_path: Path, stopped: int) -> N
         assert torch.equal(weights(again)[name], value)
 
 
+def test_a_schedule_runs_from_where_its_player_begins() -> None:
+    trained = make(0, 0.5, schedule="linear", schedule_floor=0.1, warmup=0.2)
+    first, second = trained.players
+    start = second.begin / steps(EPOCHS)
+    for share in (0.0, 0.1, 0.2, 0.6, 1.0):
+        assert second.lr(start + share * (1.0 - start)) == pytest.approx(first.lr(share))
+    assert second.lr(0.5 * start) == second.lr(start)
+    assert make(0, 1.0, schedule="linear", schedule_floor=0.1).players[1].lr(1.0) == pytest.approx(0.05)
+
+
+def test_what_was_transferred_is_kept_by_a_player_that_begins_at_once(tmp_path: Path) -> None:
+    source = make(0, 0.0)
+    source.advance()
+    source.save_weights(tmp_path / "weights.safetensors")
+    found = {share: make(1, share, transfer=str(tmp_path), lr=1e-12) for share in (0.0, 0.5)}
+    for trained in found.values():
+        trained.advance()
+    with source._averaged():
+        given = {name: value.clone() for name, value in source.module.state_dict().items()}
+    torch.testing.assert_close(weights(found[0.0])["second.weight"], given["second.weight"])
+    # Whoever has a stage before its own begins with what that one came to.
+    torch.testing.assert_close(weights(found[0.5])["second.weight"], given["first.weight"])
+
+
+def test_a_player_follows_one_of_equal_layers_only() -> None:
+    class Frozen(Model):
+        def __init__(self, data: Data, *, generator: torch.Generator) -> None:
+            super().__init__(data, generator=generator)
+            self.second.bias.requires_grad_(False)
+
+    with pytest.raises(ValueError, match=r"give `second.freeze` and `first.freeze` one value"):
+        Training(
+            Frozen, few_digits(), {"optimizer": "sgd", "lr": 0.1, "batch_size": 16, "share": 0.5}, seed=0, epochs=1
+        )
+
+
 def test_controls_are_measured_beside_the_samples() -> None:
     trained = make(0, 0.0)
     while trained.step < EPOCHS:
@@ -217,8 +260,8 @@ def test_controls_are_measured_beside_the_samples() -> None:
     assert beside["mean.by_first"] == pytest.approx(trained.module.first.bias.item(), abs=0.5)
 
 
-def test_what_a_control_has_no_finite_value_of_is_left_out() -> None:
+@pytest.mark.parametrize("metric", [Undefined(), Failing()])
+def test_what_a_control_has_no_finite_value_of_is_left_out(metric: Metric) -> None:
     base = {"optimizer": "adam", "lr": 0.05, "batch_size": 16, "share": 0.0}
-    trained = Training(Model, few_digits(), base, seed=0, epochs=1, metrics=(Undefined(),))
-    trained.advance()
-    assert trained.yardsticks(["undefined"]) == {}
+    trained = Training(Model, few_digits(), base, seed=0, epochs=1, metrics=(metric, Metric()))
+    assert trained.yardsticks([metric.name, "mean"]).keys() == {"mean.floor", "mean.copy_of_train", "mean.by_first"}

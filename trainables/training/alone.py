@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -264,9 +264,10 @@ class Training:
         found = {}
         with self._averaged():
             for name in names:
-                if measures_samples(metric := self._metrics[name]):
-                    for control, model in self.model.controls().items():
-                        noise = measurement_stream(device=self.device)
+                metric = self._metrics[name]
+                for control, model in self.model.controls().items() if measures_samples(metric) else ():
+                    noise = measurement_stream(device=self.device)
+                    with suppress(Exception):  # a finished trial is worth more than what it is read beside
                         value = metric.measure(model, self.data.split(split), noise).value
                         found[f"{name}.{control}"] = value
         return {name: value for name, value in found.items() if math.isfinite(value)}
@@ -276,21 +277,33 @@ class Training:
         family = type(self.model)
         paces, late = family.paces(self.knobs), begins(self.model, self.knobs)
         steps = steps_until(self._epochs, rows=len(self.data.train), batch_size=self.batch_size)
-        players = {
-            name: Player.from_params(
+        players: dict[str, Player] = {}
+        for name in family.players:
+            begin = math.ceil(late.get(name, 0.0) * steps)
+            players[name] = Player.from_params(
                 name,
                 params,
                 model=self.model,
                 pace=paces[name],
                 epochs=self._epochs,
-                begin=math.ceil(late.get(name, 0.0) * steps),
+                begin=begin,
+                waits=begin / steps,
                 transferred=self.transfer is not None,
             )
-            for name in family.players
-        }
         for name, leader in (self.model.begins_as if isinstance(self.model, Staged) else {}).items():
-            players[name].leader = players[leader]
+            self._let_follow(players[name], players[leader])
         return list(players.values())
+
+    def _let_follow(self, player: Player, leader: Player) -> None:
+        """Let one player have the weights of another until it begins; what was transferred to begin at once, stays."""
+        if player.begin == 0 and self.transfer is not None:
+            return
+        if player.flat.names != leader.flat.names:
+            raise ValueError(
+                f"the player {player.name!r} begins with the weights of {leader.name!r}, so both freeze the same "
+                f"layers, and they do not: give `{player.name}.freeze` and `{leader.name}.freeze` one value"
+            )
+        player.leader = leader
 
     def _waiting(self) -> list[Player]:
         """The players that have not begun when this epoch is over, and have the weights of another."""

@@ -32,7 +32,8 @@ Logs = dict[str, dict[str, float]]
 class Player:
     """One network in training; `pace` p says that it moves on every p-th step.
 
-    begin: the step before which it does not move; `leader` is the player whose weights it has until then, if any.
+    begin: the step before which it does not move, at the share `waits` of the budget; its schedule runs from there.
+    leader: the player whose weights it has until then, if any.
     average: the exponential moving average of its weights [P], None where none is kept; `ema` is its decay.
     transferred: whether it began with weights of an earlier training; `fine_tune` is the factor on its learning rate.
     """
@@ -44,6 +45,7 @@ class Player:
     plateau: schedules.Plateau | None
     pace: int
     begin: int
+    waits: float
     leader: Player | None
     ema: float
     average: Tensor | None
@@ -60,6 +62,7 @@ class Player:
         pace: int,
         epochs: int,
         begin: int = 0,
+        waits: float = 0.0,
         leader: Player | None = None,
         transferred: bool = False,
     ) -> Player:
@@ -77,6 +80,7 @@ class Player:
             plateau=schedules.plateau_from_params(own, epochs=epochs),
             pace=pace,
             begin=begin,
+            waits=waits,
             leader=leader,
             ema=ema,
             average=flat.values.clone() if ema > 0.0 else None,
@@ -87,7 +91,8 @@ class Player:
     def lr(self, progress: float) -> float:
         """The learning rate in force at this share of the budget."""
         scale = 1.0 if self.plateau is None else self.plateau.scale
-        return self.optimizer.lr * self.fine_tune * self.schedule(progress) * scale
+        own = max(0.0, (progress - self.waits) / (1.0 - self.waits)) if self.waits < 1.0 else 0.0
+        return self.optimizer.lr * self.fine_tune * self.schedule(own) * scale
 
     def moves(self, step: int) -> bool:
         """Whether this player moves at this step of the training."""
