@@ -222,7 +222,7 @@ def test_a_generator_without_a_spectral_norm_has_no_vectors() -> None:
         (4, 4, 16),
         (4, 5, 16),
         (5, 4, 10),
-        (17, 2, 17),
+        (16, 2, 16),
     ],
 )
 def test_attention_is_at_half_the_side_and_at_most_16_places_a_side_where_there_is_such_a_map(
@@ -260,6 +260,21 @@ def test_both_networks_attend_at_the_same_side(side: int, expected: int) -> None
 def test_what_is_no_square_image_is_refused(data: Data, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(data=data)
+
+
+@pytest.mark.parametrize(
+    ("side", "coarsest", "below", "above"), [(68, 17, 64, 72), (100, 25, 96, 104), (300, 75, 288, 320)]
+)
+def test_where_no_map_is_small_enough_the_nearest_sides_that_have_one_are_named(
+    side: int, coarsest: int, below: int, above: int
+) -> None:
+    data = replace(digits.load(), train=Split(x=torch.zeros(2, 1, side, side, dtype=torch.uint8)))
+    expected = f"at most 16 .* of 'digits' halve from {side} to {coarsest}: resize them to {below} or {above} places"
+    with pytest.raises(ValueError, match=expected):
+        build(data=data)
+    for taken in (below, above):
+        pixels = torch.zeros(2, 1, taken, taken, dtype=torch.uint8)
+        assert build(data=replace(data, train=Split(x=pixels)), width=1).shape == (1, taken, taken)
 
 
 @pytest.mark.parametrize("name", ["latent", "width"])

@@ -127,10 +127,10 @@ class Upsampling(nn.Module):
 def attended(side: int, maps: int) -> int:
     """How many doublings lie between the coarsest map, of this side, and the one of so many that attention goes to.
 
-    That is the finest whose side is at most `ATTENDED_SIDE`, or the coarsest where all are larger; in images of 8, 16
-    and 32 places a side the one of half their side.
+    That is the finest whose side is at most `ATTENDED_SIDE`, and the coarsest has to be one; in images of 8, 16 and 32
+    places a side it is the one of half their side.
     """
-    return max((level for level in range(maps) if side * 2**level <= ATTENDED_SIDE), default=0)
+    return max(level for level in range(maps) if side * 2**level <= ATTENDED_SIDE)
 
 
 def pyramid(
@@ -146,7 +146,12 @@ def pyramid(
             f"{who} needs square images [channels, side, side] with a side that is a multiple of 4, and rows of "
             f"{data.name!r} have the shape {list(shape)}: {instead}, or pad the images"
         )
-    side, doublings = shape[1] // 4, 2
+    return halved(shape[1])
+
+
+def halved(side: int) -> tuple[int, int]:
+    """The side of the coarsest map and the number of doublings up to this side, a multiple of 4."""
+    side, doublings = side // 4, 2
     while side % 2 == 0 and side > 4:
         side, doublings = side // 2, doublings + 1
     return side, doublings

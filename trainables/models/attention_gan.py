@@ -5,12 +5,14 @@ normalization, which mixes rows, and the projection of classes: they are shown t
 in `gan`. It is what the article that this project follows calls AT-GAN; in the literature that name mostly means
 generators of adversarial examples. Text is the business of `attention_gan_text`.
 Attention is at the map of half the image's side, and in images of more than 32 places a side at the finest map of at
-most 16, since its memory grows with the square of the places: `_convolutions.attended`.
+most 16, since its memory grows with the square of the places: `_convolutions.attended`. Images whose coarsest map is
+larger, as 25 places a side are in those of 100, are refused.
 Floor: torch. Axes: B rows, N numbers of noise and one-hot classes, C channels, Y and X places in an image, U units.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import ClassVar, Self
 
 import torch
@@ -20,7 +22,7 @@ from ..data._data import Data
 from ..training.augment import Augmentation
 from ..training.params import Params
 from ._adversarial import Adversarial, with_classes
-from ._convolutions import Downsampling, Upsampling, pyramid
+from ._convolutions import ATTENDED_SIDE, Downsampling, Upsampling, halved, pyramid
 from ._family import Knobs, Losses, Noise
 from ._layers import add_singular_vectors, turn_singular_vectors
 
@@ -58,6 +60,8 @@ class Model(Adversarial):
         coarsest, doublings = pyramid(
             data, who="the model 'attention_gan'", instead="take the model 'gan' with the architecture mlp"
         )
+        if coarsest > ATTENDED_SIDE:
+            raise ValueError(_too_coarse(data, coarsest=coarsest))
         hidden = tuple(width * 2**level for level in range(doublings))
         super().__init__(data, noise_shape=(latent,), units=sum(hidden), conditional=conditional)
         self.hidden, self.spectral_norm = hidden, spectral_norm
@@ -100,3 +104,16 @@ class Model(Adversarial):
         uniforms = () if uniform_BU is None else torch.split(uniform_BU, list(self.hidden), 1)
         logits: Tensor = self.discriminator(seen, uniforms, knobs["dropout"], knobs["spectral_norm"])
         return logits[:, 0]
+
+
+def _too_coarse(data: Data, *, coarsest: int) -> str:
+    """What is said of images with too large a coarsest map; names the nearest sides below and above that are taken."""
+    side = data.shape[1]
+    below, above = (
+        next(other for other in itertools.count(side, step) if halved(other)[0] <= ATTENDED_SIDE) for step in (-4, 4)
+    )
+    return (
+        f"the model 'attention_gan' needs images that halve to at most {ATTENDED_SIDE} places a side, since attention "
+        f"takes memory in their fourth power, and those of {data.name!r} halve from {side} to {coarsest}: resize them "
+        f"to {below} or {above} places a side, or take the model 'gan'"
+    )
