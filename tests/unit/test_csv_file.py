@@ -24,7 +24,7 @@ PLAIN = "\n".join(["a,b", *LINES]) + "\n"
 
 def saved(folder: Path, text: str | bytes, name: str = "table.csv") -> str:
     content = text.encode() if isinstance(text, str) else text
-    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(exist_ok=True, parents=True)
     (folder / name).write_bytes(content)
     return str(folder / name)
 
@@ -329,6 +329,45 @@ def test_each_file_of_a_folder_is_a_series(tmp_path: Path) -> None:
     again = csv_file.load(path=folder, skip_broken=True, **options)
     assert again.sha256 == data.sha256
     assert any(note.startswith("left out ") and "9.csv" in note for note in again.notes)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("train.csv", "test.csv"), ("train/a.csv", "test/a.csv"), ("training_set.csv", "test_set.csv")]
+)
+@pytest.mark.parametrize("window", [24, None])
+def test_files_called_train_and_test_are_splits(tmp_path: Path, train: str, test: str, window: int | None) -> None:
+    saved(tmp_path, "\n".join(["a,b", *LINES[:400]]), f"own/{train}")
+    saved(tmp_path, "\n".join(["a,b", *LINES[400:], LINES[7]]), f"own/{test}")
+    data = csv_file.load(path=str(tmp_path / "own"), window=window, scale=False, held_out=0.1)
+    places = {np.array(line.split(","), dtype=np.float32).tobytes(): place for place, line in enumerate(LINES)}
+    found = {name: {places[step.tobytes()] for step in split.x.numpy().reshape(-1, 2)} for name, split in data.splits()}
+    assert found["test"] - {7} == set(range(400, 600))
+    assert found["train"] | found["validation"] <= set(range(400))
+    assert not found["train"] & found["validation"]
+    assert len(found["train"]) > 250
+    assert len(found["validation"]) >= 40
+    assert "the files called test, train are taken as splits" in data.notes
+    if window is None:
+        assert 7 not in found["test"], "of equal rows the one to train on stays"
+        assert 7 in found["train"] | found["validation"]
+
+
+def test_three_stated_splits_are_whole_and_other_names_are_told_of(tmp_path: Path) -> None:
+    for name, own in (("train", LINES[:300]), ("val", LINES[300:400]), ("test", LINES[400:])):
+        saved(tmp_path, "\n".join(["a,b", *own]), f"own/{name}.csv")
+    data = csv_file.load(path=str(tmp_path / "own"))
+    assert [len(split) for _, split in data.splits()] == [277, 77, 177]
+    saved(tmp_path, "\n".join(["a,b", *LINES[::-1]]), "own/more.csv")
+    told = csv_file.load(path=str(tmp_path / "own")).notes[0]
+    assert told.startswith("no splits are taken from the names of files: 3 of 4 are called test, train, validation")
+
+
+def test_a_column_that_a_file_lacks_is_told_of(tmp_path: Path) -> None:
+    for file in range(6):
+        lines = [",".join(line.split(",")[: 1 if file == 4 else 2]) for line in ["a,b", *LINES[80 * file :][:80]]]
+        saved(tmp_path, "\n".join(lines), f"own/{file}.csv")
+    data = csv_file.load(path=str(tmp_path / "own"))
+    assert "left out the column b, which 1 of 6 files lack: 4.csv" in data.notes
 
 
 def test_blocks_cut_each_of_several_series(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ PICTURES = [png() for _ in range(40)]
 
 def saved(folder: Path, table: dict[str, Any] | pa.Table | pd.DataFrame | bytes, name: str = "table.parquet") -> str:
     path = folder / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True, parents=True)
     if isinstance(table, bytes):
         path.write_bytes(table)
     elif isinstance(table, pd.DataFrame):
@@ -92,6 +92,53 @@ def test_the_files_of_a_folder_are_one_table(tmp_path: Path) -> None:
     saved(tmp_path, b"PAR1", "parts/9.parquet")
     with pytest.raises(ValueError, match=r"1 of 4 are not: .*9\.parquet: it is no parquet, or cut off"):
         parquet_file.load(path=str(tmp_path / "parts"))
+
+
+def test_files_called_after_splits_are_these(tmp_path: Path) -> None:
+    random = np.random.RandomState(1)
+    cells: dict[str, list[Any]] = {
+        "a": [*NOISE[:120, 0].tolist()],
+        "wave": random.standard_normal((120, 8)).tolist(),
+        "text": ["".join(random.choice(list("abcdefgh"), 20)) for _ in range(120)],
+        "image": [png(8) for _ in range(120)],
+    }
+    names = [("test-00000-of-00001", 80, 120), ("train-00000-of-00002", 0, 40), ("train-00001-of-00002", 40, 80)]
+    for column, options in (
+        ("a", {"columns": "a", "window": 4}),
+        ("wave", {"column": "wave"}),
+        ("text", {"column": "text", "length": 20}),
+        ("image", {"column": "image", "size": 8}),
+    ):
+        for name, begin, end in names:
+            # The first row to train on comes again among those of test.
+            own = cells[column][begin:end] + cells[column][:1] * (name[:4] == "test" and column != "a")
+            saved(tmp_path, {column: own}, f"{column}/data/{name}.parquet")
+        data = parquet_file.load(path=str(tmp_path / column), **options)
+        alone = parquet_file.load(path=saved(tmp_path, {column: cells[column]}), **options)
+        assert "the files called test, train are taken as splits" in data.notes
+        if column == "a":
+            back = {name: data.units(split.x).numpy().round(3) for name, split in data.splits() if data.units}
+            assert set(back["test"].ravel()) == set(NOISE[80:120, 0])
+            assert set(back["train"].ravel()) | set(back["validation"].ravel()) <= set(NOISE[:80, 0])
+            continue
+        assert len(data.test) == 40
+        assert sum(len(split) for _, split in data.splits()) == sum(len(split) for _, split in alone.splits()) == 120
+        if column == "text":
+            assert {data.text(row) for row in data.test.x} == set(cells["text"][80:])
+
+
+def test_an_index_of_pandas_is_no_feature_but_one_of_dates_is_the_time(tmp_path: Path) -> None:
+    frame = pd.DataFrame(NUMBERS)
+    kept = frame[frame.a > -1]
+    path = saved(tmp_path, kept)
+    assert "__index_level_0__" in parquet.read_schema(path).names
+    data = parquet_file.load(path=path)
+    assert data.units is not None
+    assert data.units.names == ("a", "b")
+    assert "left out the index of pandas: __index_level_0__" in data.notes
+    assert parquet_file.load(path=path, time="__index_level_0__").sha256 == data.sha256
+    days = saved(tmp_path, frame.set_axis(pd.date_range("2024-01-01", periods=600)))
+    assert "the time is __index_level_0__" in parquet_file.load(path=days).notes
 
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.large_list(pa.float32()), pa.list_(pa.float64(), 16)])
@@ -185,6 +232,7 @@ def test_bytes_that_changed_are_seen(tmp_path: Path) -> None:
         ({"a": NOISE[:, 0], "c": ["x"] * 600}, {"columns": ["c"]}, "'c' holds 600 that are none, such as 'x' in row 1"),
         ({"w": [[1.0, 2.0]] * 30 + [[1.0]]}, {}, "one length, and in 'w' row 1 is [2] and row 31 is [1]"),
         ({"w": [[[1.0], [2.0]]] * 30 + [[[1.0], [2.0, 3.0]]]}, {}, "with steps of several lengths: cut or pad them"),
+        ({"w": [[[1.0], [2.0]]] * 30 + [[None, [2.0]]]}, {}, "in 'w' row 31 is one with a step that is null: cut"),
         ({"w": [None, *LISTS.tolist()]}, {}, "every row must have its 'w', and 1 have none, such as row 1: fill them"),
         ({"w": [[1.0, None]] * 30}, {}, "every number must be finite, and 30 are not"),
         ({"w": [["x", "y"]] * 30}, {}, "lists must hold numbers, and those of 'w' are list<element: string>"),

@@ -8,15 +8,19 @@ series, F features.
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._data import Data
+from ._own import split_name
 from ._windows import Form, Series, cut
 
 if TYPE_CHECKING:
@@ -31,19 +35,46 @@ NUMBER = r"\s*[-+]?(\d{1,3}([,.' ]\d{3})+([,.]\d+)?|\d+,\d+)\s*"
 NAMED = 5
 
 
+def splits_stated(files: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The split of each file, where all are in folders or begin with words for splits, some of them for training.
+
+    files: their paths below the user's folder, such as test/a.csv or train-00000.parquet. Notes on what was taken.
+    """
+    words = {file: [*Path(file).parts[:-1], re.split(r"[-_. ]", Path(file).name)[0]] for file in files}
+    found = {file: next(filter(None, map(split_name, own)), None) for file, own in words.items()}
+    stated = {file: split for file, split in found.items() if split is not None}
+    splits = sorted(set(stated.values()))
+    if len(stated) == len(files) and "train" in splits and len(splits) > 1:
+        return stated, [f"the files called {', '.join(splits)} are taken as splits"]
+    if splits and splits != ["train"]:
+        return {}, [f"no splits are taken from the names of files: {len(stated)} of {len(files)} are called "
+                    f"{', '.join(splits)}, and all must be called so, some of them train"]  # fmt: skip
+    return {}, []
+
+
 def tabular(
-    tables: Mapping[str, pd.DataFrame], form: Form, *, name: str, place: str, source: str, notes: Sequence[str] = ()
+    tables: Mapping[str, pd.DataFrame],
+    form: Form,
+    *,
+    name: str,
+    place: str,
+    source: str,
+    splits: Mapping[str, str] = MappingProxyType({}),
+    notes: Sequence[str] = (),
 ) -> Data:
     """The data of these tables by the names of their files; one alone may have the name "".
 
-    place: what a table's index counts, such as "line". Raises `ValueError` for columns that are not there or hold no
-    numbers, for what is missing where the form does not say what to do, and for too few rows.
+    place: what a table's index counts, such as "line". splits: of the files, if the user states them.
+    Raises `ValueError` for columns that are not there or hold no numbers, for what is missing where the form does not
+    say what to do, and for too few rows.
     """
     said = list(notes)
     form = _with_time(tables, form, said=said)
     features = _features(tables, form, place=place, said=said)
     series = [
-        part for file, table in tables.items() for part in _series(file, table, features, form, place=place, said=said)
+        replace(part, split=splits.get(file))
+        for file, table in tables.items()
+        for part in _series(file, table, features, form, place=place, said=said)
     ]
     kept = _that_tell(series, features, asked=form.columns is not None, said=said)
     features = [features[column] for column in kept]
@@ -114,6 +145,10 @@ def _features(tables: Mapping[str, pd.DataFrame], form: Form, *, place: str, sai
                 )
         return names
     common = _common(tables)
+    for column in dict.fromkeys(str(column) for table in tables.values() for column in table.columns):
+        if lacking := [file for file, table in tables.items() if column not in table.columns]:
+            said.append(f"left out the column {column}, which {len(lacking)} of {len(tables)} files lack: "
+                        f"{_listed(lacking)}")  # fmt: skip
     free = [column for column in common if column not in roles.values()]
     names = [
         column

@@ -69,16 +69,19 @@ def as_data(
     seed: int,
     name: str,
     source: str,
+    parts: Sequence[str] | None = None,
     notes: Sequence[str] = (),
 ) -> Data:
     """The data set of the windows of these texts, character by character in Unicode's composed form (NFC).
 
-    A window that comes again counts once, and those of one text come into one split. Raises `ValueError` for texts that
+    A window that comes again counts once, and those of one text come into one split; parts: that of each text, if the
+    user states it. Raises `ValueError` for texts that
     are all too short, or too few.
     """
     if isinstance(length, bool) or not isinstance(length, int) or length < 2:
         raise ValueError(f"length must be a whole number of at least 2 characters, and it is {length!r}: correct it")
-    different = list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in texts))
+    composed = [unicodedata.normalize("NFC", text) for text in texts]
+    different = list(dict.fromkeys(composed))
     found = [(row, text) for text in different for row in windows(text, length)]
     # Of windows that come again, the text that has the first.
     owner = dict(reversed(found))
@@ -86,7 +89,9 @@ def as_data(
         raise ValueError(f"a text must have at least {length} characters, and the longest has "
                          f"{max(map(len, different), default=0)}: lower length")  # fmt: skip
     rows = list(owner)
-    places, _, _ = divided(list(owner.values()), share=held_out, seed=seed)
+    part_of = None if parts is None else dict(reversed(list(zip(composed, parts, strict=True))))
+    stated = None if part_of is None else [part_of[text] for text in owner.values()]
+    places, _, _ = divided(list(owner.values()), parts=stated, share=held_out, seed=seed)
     splits, vocabulary = encoded({part: [rows[place] for place in own] for part, own in places.items()})
     short = sum(len(text) < length for text in different)
     return Data.of(

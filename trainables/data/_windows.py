@@ -1,7 +1,8 @@
 """Rows of data from series: windows of consecutive steps, or each step by itself; split, and scaled by training.
 
-Several series are split whole; one alone is cut into blocks of time that take turns, a window apart. So no two windows
-in different splits share a step, and the scale is that of the training steps. Floor: numpy and torch. Axes: S steps of
+Several series are split whole, each into the split that the user states if there is one; one alone is cut into blocks
+of time that take turns, a window apart. So no two windows in different splits share a step, and the scale is that of
+the training steps. Floor: numpy and torch. Axes: S steps of
 a series, F features, N windows, T steps of a window.
 """
 
@@ -69,12 +70,13 @@ class Form:
 @dataclass(frozen=True, kw_only=True)
 class Series:
     """Rows of a table in the order of time: x [S, F]; places [S], where in the file each stands; labels [S], the name
-    of its class, if it has one."""
+    of its class, if it has one; split, the one that the user states, if any."""
 
     name: str
     x: NDArray[np.float64]
     places: NDArray[np.int64]
     labels: NDArray[np.str_] | None
+    split: str | None = None
 
 
 def _filled(x_SF: NDArray[np.float64], form: Form) -> NDArray[np.float64]:
@@ -105,9 +107,20 @@ def cut(
         raise ValueError(f"rows that stand alone need two columns of numbers, and there is only {features[0]!r}: add "
                          "columns, or state a window of steps")  # fmt: skip
     notes = list(said)
+    # Of equal rows the first one stays: one to train on before one that is held out.
+    series = sorted(series, key=lambda part: ROUND.index(part.split or "train"))
     series = [replace(part, x=_filled(part.x, form)) for part in series]
-    in_blocks = form.blocks is not None or (form.window is not None and len(series) == 1)
-    cuts = [_starts(len(part.x), form, in_blocks=in_blocks, least=FEWEST_ROWS // len(series)) for part in series]
+    stated = {part.split for part in series} - {None}
+    divisible = sum(_divisible(part) for part in series)
+    in_blocks = stated < set(ROUND) and (form.blocks is not None or (form.window is not None and divisible == 1))
+    cuts = []
+    for part in series:
+        stretches = [(part.split or "", slice(0, len(part.x)))]
+        if in_blocks and _divisible(part):
+            found = _stretches(len(part.x), form, least=FEWEST_ROWS // divisible)
+            # What the user holds out is not held out again.
+            stretches = [("train" if split in stated else split, own) for split, own in found]
+        cuts.append(_starts(stretches, form))
     cuts = _complete(series, cuts, form, said=notes)
     places, labels_N, named = _divided(series, cuts, form, in_blocks=in_blocks)
     notes += [f"cut in time into blocks that are {form.steps} steps apart"] * in_blocks + named
@@ -138,9 +151,13 @@ def cut(
     )
 
 
-def _starts(steps: int, form: Form, *, in_blocks: bool, least: int) -> Cut:
-    """The first step of each window of a series of so many steps, and the split whose block it is in, "" if in none."""
-    stretches = _stretches(steps, form, least=least) if in_blocks else [("", slice(0, steps))]
+def _divisible(part: Series) -> bool:
+    """Whether rows may be held out of a series: the user does not state that it is held out itself."""
+    return part.split in (None, "train")
+
+
+def _starts(stretches: Sequence[tuple[str, slice]], form: Form) -> Cut:
+    """The first step of each window of these stretches of a series, and the split of its stretch."""
     firsts = [np.arange(own.start, own.stop - form.steps + 1, form.stride) for _, own in stretches]
     return np.concatenate(firsts), np.repeat([split for split, _ in stretches], [len(first) for first in firsts])
 
@@ -171,11 +188,11 @@ def _divided(
     if in_blocks:
         _check_splits({split: np.flatnonzero(owners == split) for split in ROUND}, None)
     # Rows of one table that stand by themselves belong to nothing but themselves.
-    alone = form.window is None and form.group is None and len(series) == 1
+    alone = form.window is None and form.group is None and sum(map(_divisible, series)) == 1
     windows = [(part, begin) for part, (first, _) in zip(series, cuts, strict=True) for begin in first]
     return divided(
         [str(begin) if alone else part.name for part, begin in windows],
-        parts=owners.tolist() if in_blocks else None,
+        parts=owners.tolist() if in_blocks or series[0].split else None,
         classes=[str(part.labels[begin]) for part, begin in windows if part.labels is not None] or None,
         share=form.held_out,
         seed=form.seed,

@@ -21,7 +21,7 @@ import numpy as np
 
 from ._data import Data
 from ._own import existing, files_in, read_each
-from ._tables import tabular
+from ._tables import splits_stated, tabular
 from ._windows import Form
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def load(
 ) -> Data:
     """The windows [steps, features] of a table, or its rows [numbers]; the same files give the same bytes.
 
-    path: of a file, or of a folder whose files are a series each.
+    path: of a file, or of a folder whose files are a series each; files that are called train, validation and test, or
+    lie in folders called so, are those splits.
     columns: the features; without it all columns of numbers but those that are constant or count the rows.
     time: the column to sort by, dates or numbers. Without it, the only column of dates, if there is one; else rows
     follow one another as they come.
@@ -102,12 +103,22 @@ def load(
         folder = Path(path)
         found, left_out = read_each(files_in(folder, READS_FOLDER), read, skip_broken=skip_broken)
         tables = {file.relative_to(folder).as_posix(): table for file, table in found.items()}
+        splits, named = splits_stated(list(tables))
+        left_out += named
     else:
-        file, left_out = existing(path, folder=False), []
+        file, left_out, splits = existing(path, folder=False), [], {}
     try:
         if not Path(path).is_dir():
             tables = {"": read(file)}
-        return tabular(tables, form, name="csv_file", place="line", source=Path(path).name, notes=[*left_out, *said])
+        return tabular(
+            tables,
+            form,
+            name="csv_file",
+            place="line",
+            source=Path(path).name,
+            splits=splits,
+            notes=[*left_out, *said],
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

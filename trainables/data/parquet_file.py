@@ -1,4 +1,4 @@
-"""The user's own table as parquet: a file, or a folder of files that are parts of one table.
+"""The user's own table as parquet: a file, or a folder of files that are parts of one table, or of its splits.
 
 Either its columns are numbers, which become rows as those of `csv_file` do; or one column holds a row of data in each
 cell: a list of numbers is a series, or a list of lists one of several features; bytes, or a struct of `bytes` and
@@ -8,6 +8,7 @@ functions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,14 @@ from numpy.typing import NDArray
 from . import _arrays, _images, _text
 from ._data import Data
 from ._own import existing, files_in, read_each
-from ._tables import column_named, tabular
-from ._windows import Form
+from ._tables import column_named, splits_stated, tabular
+from ._windows import ROUND, Form
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 READS_FILE = READS_FOLDER = (".parquet", ".pq")
+INDEX = re.compile(r"__index_level_\d+__")
 # The options that say how rows are made of columns of numbers.
 OF_NUMBERS = ("columns", "time", "window", "stride", "group", "blocks", "missing")
 
@@ -51,7 +53,8 @@ def load(
 ) -> Data:
     """The rows of a table; the same files give the same bytes.
 
-    path: of a file, or of a folder whose files are parts of one table.
+    path: of a file, or of a folder whose files are parts of one table. Where all are called after splits, such as
+    train-00000.parquet, or lie in folders called so, they are parts of these.
     column: the one whose cells are rows of data. Without it, and without `columns`, it is the only one of lists or
     images, if there is one; else rows come from the columns of numbers.
     columns, time, window, stride, group, blocks, missing: as in `csv_file`, for columns of numbers.
@@ -77,12 +80,23 @@ def load(
     _images.check_options(size=size, mode=mode)
     file = existing(path, folder=Path(path).is_dir())
     try:
-        table = _read(file)
+        table, parts, notes = _read(file)
         if column is None and columns is None:
             column = _only_one_of_rows(table)
         if column is None:
-            return _of_numbers(table, form, source=file.name)
-        return _of_cells(table, column, form, file, size=size, mode=mode, length=length, skip_broken=skip_broken)
+            return _of_numbers(table, parts, form, source=file.name, notes=notes)
+        return _of_cells(
+            table,
+            parts,
+            column,
+            form,
+            file,
+            size=size,
+            mode=mode,
+            length=length,
+            skip_broken=skip_broken,
+            notes=notes,
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -103,8 +117,9 @@ def example(folder: Path) -> dict[str, object]:
     return {"path": str(folder / "waves.parquet"), "column": "wave", "label": "kind"}
 
 
-def _read(file: Path) -> pa.Table:
-    """The table, or that of all files of a folder, with words in place of codes for them."""
+def _read(file: Path) -> tuple[pa.Table, list[str] | None, list[str]]:
+    """The table, or that of all files of a folder, with words in place of codes for them; the split of each row, if the
+    names of the files state it, those to train on first; and notes on these."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -116,35 +131,63 @@ def _read(file: Path) -> pa.Table:
             raise ValueError(f"it is no parquet, or cut off ({reason}): write it anew") from None
 
     if file.is_dir():
-        parts, _ = read_each(files_in(file, READS_FOLDER), read, skip_broken=False)
+        found, _ = read_each(files_in(file, READS_FOLDER), read, skip_broken=False)
+        tables = {part.relative_to(file).as_posix(): table for part, table in found.items()}
+        splits, notes = splits_stated(list(tables))
+        tables = dict(sorted(tables.items(), key=lambda item: ROUND.index(splits.get(item[0], "train"))))
+        parts = [splits[name] for name, table in tables.items() for _ in range(len(table))] if splits else None
         try:
-            table = pa.concat_tables(parts.values(), promote_options="permissive")
+            table = pa.concat_tables(tables.values(), promote_options="permissive")
         except pa.ArrowException as error:
             raise ValueError(f"the files of a folder must be parts of one table, and their columns differ ({error}): "
                              "give one file") from None  # fmt: skip
     else:
-        table = read(file)
+        table, parts, notes = read(file), None, []
     for place, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(place, field.name, table.column(place).cast(field.type.value_type))
-    return table
+    return table, parts, notes
 
 
-def _of_numbers(table: pa.Table, form: Form, *, source: str) -> Data:
+def _of_numbers(table: pa.Table, parts: Sequence[str] | None, form: Form, *, source: str, notes: Sequence[str]) -> Data:
     """The rows that are made of columns of numbers."""
     import pyarrow as pa
 
     flat = [field.name for field in table.schema if not pa.types.is_nested(field.type) and not _is_image(field.type)]
+    left = [name for name in table.column_names if name not in flat]
+    notes = [*notes, *([f"left out columns of lists or bytes: {', '.join(left)}"] if left else [])]
+    named = {
+        form.time,
+        form.group,
+        form.label,
+        *([form.columns] if isinstance(form.columns, str) else form.columns or []),
+    }
+    # How pandas writes the numbers of rows, once some rows are gone.
+    if indices := [name for name in flat if INDEX.fullmatch(name) and name not in named
+                   and pa.types.is_integer(table.schema.field(name).type)]:  # fmt: skip
+        flat = [name for name in flat if name not in indices]
+        notes.append(f"left out the index of pandas: {', '.join(indices)}")
     frame = table.select(flat).to_pandas(ignore_metadata=True, date_as_object=False)
     frame.index += 1
-    notes = [f"left out columns of lists or bytes: {', '.join(left)}"] if (
-        left := [name for name in table.column_names if name not in flat]
-    ) else []  # fmt: skip
-    return tabular({"": frame}, form, name="parquet_file", place="row", source=source, notes=notes)
+    tables = {"": frame}
+    if parts is not None:
+        tables = {str(split): own.reset_index(drop=True) for split, own in frame.groupby(np.array(parts))}
+        for own in tables.values():
+            own.index += 1
+    return tabular(
+        tables,
+        form,
+        name="parquet_file",
+        place="row",
+        source=source,
+        splits={} if parts is None else {split: split for split in tables},
+        notes=notes,
+    )
 
 
 def _of_cells(
     table: pa.Table,
+    parts: list[str] | None,
     column: str,
     form: Form,
     file: Path,
@@ -153,6 +196,7 @@ def _of_cells(
     mode: str | None,
     length: int,
     skip_broken: bool,
+    notes: Sequence[str],
 ) -> Data:
     """The rows that are the cells of one column."""
     own = table.column(column_named(column, table.column_names, option="column"))
@@ -164,12 +208,12 @@ def _of_cells(
         first = own.is_null().to_pylist().index(True)
         raise ValueError(f"every row must have its {column!r}, and {own.null_count} have none, such as row "
                          f"{first + 1}: fill them in, or remove these rows")  # fmt: skip
-    notes = [f"rows are the cells of {column}"]
+    notes = [*notes, f"rows are the cells of {column}"]
     if _is_list(own.type):
         return _arrays.as_data(
             _lists(own, column),
             None if classes is None else np.array(classes),
-            None,
+            None if parts is None else np.array(parts),
             layout="NTF" if _is_list(own.type.value_type) else "NT",
             levels=None,
             scale=form.scale,
@@ -182,9 +226,11 @@ def _of_cells(
     if _is_image(own.type):
         folder = file if file.is_dir() else file.parent
         pictures, broken = _pictures(own, folder, size=size, skip_broken=skip_broken)
+        rows = [int(row.split()[1]) - 1 for row in pictures]
         return _images.as_data(
             pictures,
-            classes=None if classes is None else [classes[int(row.split()[1]) - 1] for row in pictures],
+            parts=None if parts is None else [parts[row] for row in rows],
+            classes=None if classes is None else [classes[row] for row in rows],
             size=size,
             mode=mode,
             held_out=form.held_out,
@@ -205,6 +251,7 @@ def _of_cells(
         seed=form.seed,
         name="parquet_file",
         source=file.name,
+        parts=parts,
         notes=notes,
     )
 
@@ -249,14 +296,18 @@ def _classes(table: pa.Table, label: str) -> list[str]:
 def _lists(own: pa.ChunkedArray, column: str) -> NDArray[np.float64]:
     """The lists as an array [N, T], or [N, T, F]."""
     found = own.to_pylist()
-    shapes = [(len(cell), *(len(step) for step in cell[:1] if isinstance(step, list))) for cell in found]
-    for row, (cell, shape) in enumerate(zip(found, shapes, strict=True), 1):
-        inner = all(step is not None and len(step) == shape[1] for step in cell) if len(shape) == 2 else True
-        if shape != shapes[0] or not inner:
-            raise ValueError(
-                f"lists must have one length, and in {column!r} row 1 is {list(shapes[0])} and row {row} is "
-                f"{list(shape)}{'' if inner else ' with steps of several lengths'}: cut or pad them"
-            )
+    first: list[int] = []
+    for row, cell in enumerate(found, 1):
+        lengths = {-1 if step is None else len(step) for step in cell} if _is_list(own.type.value_type) else set()
+        if -1 in lengths or len(lengths) > 1:
+            wrong = "a step that is null" if -1 in lengths else "steps of several lengths"
+            raise ValueError(f"the steps of a list must be lists of one length, and in {column!r} row {row} is one "
+                             f"with {wrong}: cut or pad them")  # fmt: skip
+        shape = [len(cell), *lengths]
+        first = first or shape
+        if shape != first:
+            raise ValueError(f"lists must have one length, and in {column!r} row 1 is {first} and row {row} is "
+                             f"{shape}: cut or pad them")  # fmt: skip
     try:
         return np.array(found, dtype=np.float64)
     except (TypeError, ValueError):
@@ -273,7 +324,9 @@ def _pictures(
 
     def read(row: str) -> _images.Picture:
         cell = cells[row]
-        content = cell if isinstance(cell, bytes) else cell["bytes"] or folder / (cell.get("path") or "")
+        content = (
+            cell if isinstance(cell, bytes) else cell["bytes"] or _images.file_within(folder, cell.get("path") or "")
+        )
         return _images.read_picture(content, size=size)
 
     return read_each(list(cells), read, skip_broken=skip_broken)
