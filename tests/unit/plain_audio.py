@@ -84,7 +84,7 @@ def _spectrogram(x: Tensor) -> Tensor:
     ends = F.pad(x, (192, 192), mode="reflect").flatten(0, 1)
     window = torch.hann_window(512, dtype=x.dtype)
     spectrum = torch.stft(ends, 512, 128, window=window, center=False, return_complex=True)[:, :-1]
-    return 0.2 * (spectrum.abs().square() + 1e-5).log().mT.unflatten(0, x.shape[:2])
+    return 0.2 * (spectrum.abs().square() + 1e-3).log().mT.unflatten(0, x.shape[:2])
 
 
 class PlainFrames(PlainRecurrent):

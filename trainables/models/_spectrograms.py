@@ -18,9 +18,10 @@ from ..data._data import Data
 
 # Samples of a window, and from one to the next.
 WINDOW, HOP = 512, 128
-# Power below which a frequency is silent: about that of noise 75 dB below a full sine.
-SILENCE = 1e-5
-# Brings the logarithms, -11.5 at silence, to the order of 1.
+# Power below which a frequency is silent: about that of noise 55 dB below a full sine. Far below it the logarithm would
+# make much of rounding errors.
+SILENCE = 1e-3
+# Brings the logarithms, -7 at silence, to the order of 1.
 SCALE = 0.2
 HALVINGS = 3
 
