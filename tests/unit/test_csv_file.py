@@ -250,7 +250,7 @@ def test_lines_are_sorted_by_time(tmp_path: Path, form: str, named: bool) -> Non
     data = csv_file.load(path=saved(tmp_path, dated(shuffled, form)), time="when" if named else None)
     assert data.sha256 == ordered.sha256
     assert "sorted by when" in data.notes
-    assert ("the time is when" in data.notes) != named
+    assert any(note.startswith("the time is when") for note in data.notes) != named
 
 
 def test_of_dates_with_dots_the_day_comes_first(tmp_path: Path) -> None:
@@ -269,6 +269,40 @@ def test_of_dates_with_dots_the_day_comes_first(tmp_path: Path) -> None:
         csv_file.load(path=str(tmp_path / "2"), **options).sha256
         == csv_file.load(path=str(tmp_path / "0"), **options).sha256
     )
+
+
+def test_the_time_can_be_declined(tmp_path: Path) -> None:
+    plain = csv_file.load(path=saved(tmp_path, PLAIN)).sha256
+    hours = [f"{day},{hour}:00" for day in dated([*range(25)], "{0}-{1}-{2}").split()[1:] for hour in range(24)]
+    two = "\n".join(["day,hour,a,b", *(f"{hour.split(',')[0]},{hour.split(',')[-1]},{x}"
+                                       for hour, x in zip(hours, LINES, strict=True))])  # fmt: skip
+    wrong = "\n".join(["when,a,b", *(f"2024-13-{row % 28 + 1},{x}" for row, x in enumerate(LINES))])
+    for content in (two, wrong):
+        path = saved(tmp_path, content)
+        with pytest.raises(ValueError, match="time: none"):
+            csv_file.load(path=path)
+        assert csv_file.load(path=path, time="none").sha256 == plain
+
+
+def test_it_is_said_that_dates_are_read_month_first_where_they_may_not_be(tmp_path: Path) -> None:
+    days = [day for day in range(900) if int(str(np.datetime64("2024-01-01") + day)[-2:]) <= 12]
+    dates = [str(np.datetime64("2024-01-01") + day).split("-") for day in days]
+    text = "when,a\n" + "".join(f"{d}/{m}/{y},{x}\n" for (y, m, d), (x, _) in zip(dates, NOISE, strict=False))
+    notes = csv_file.load(path=saved(tmp_path, text)).notes
+    assert any(note.startswith("dates in when, such as 01/01/2024, are read month first") for note in notes)
+    known = text + f"13/12/2030,{NOISE[-1, 0]}\n"
+    assert not any("month first" in note for note in csv_file.load(path=saved(tmp_path, known)).notes)
+
+
+def test_a_column_that_only_rises_is_told_of(tmp_path: Path) -> None:
+    seconds = np.cumsum(np.random.RandomState(0).randint(1, 9, STEPS))
+    path = saved(
+        tmp_path, "\n".join(["a,b,timestamp", *(f"{line},{s}" for line, s in zip(LINES, seconds, strict=True))])
+    )
+    notes = csv_file.load(path=path).notes
+    assert any("only rise" in note and "features: timestamp; if they are none" in note for note in notes)
+    for options in ({"columns": ["a", "timestamp"]}, {"columns": ["a", "b"]}, {"time": "timestamp"}):
+        assert not any("only rise" in note for note in csv_file.load(path=path, **options).notes)
 
 
 def test_steps_that_are_not_equally_far_are_told_of(tmp_path: Path) -> None:
@@ -428,7 +462,10 @@ def test_a_split_of_rows_hardly_moves_when_rows_are_added(tmp_path: Path) -> Non
         (PLAIN.replace("\n", ",x\n"), {"columns": ["a", "x"]}, "'x' holds 600 that are none, such as 'x' in line 2: "
                                                                "name another column"),
         (PLAIN.replace("\n", ",7\n").replace("b,7", "b,c"), {"columns": ["a", "c"]}, "'c' holds one number all along"),
-        ("word,city\n" + "x,y\n" * 50, {}, "columns of numbers that all of its files share, and there are only"),
+        ("word,city\n" + "x,y\n" * 50, {}, "columns of numbers that all of its files share, and 'word', 'city' "
+                                             "holds none: name the separator"),
+        ("date,a\n" + "2024-01-01,x\n" * 50, {}, "and 'a' (besides 'date', the time) holds none"),
+        (PLAIN, {"columns": []}, "columns must name one at least, and they are []: name some, or leave columns out"),
         ("a,b\n" + '"1,000.5","2,000.5"\n' * 50, {}, "such as '1,000.5' in line 2: mend them, or state decimal or "
                                                       "thousands"),
         (PLAIN, {"sep": ";;"}, "must be one character each and all different, and they are ';;'"),
@@ -461,7 +498,7 @@ def test_bad_tables_get_one_message(
     path = saved(tmp_path, content)
     with pytest.raises(ValueError, match=re.escape(message)) as told:
         csv_file.load(path=path, **options)
-    own = {"window", "stride", "missing", "sep"} & set(options) and not str(told.value).startswith(path)
+    own = {"window", "stride", "missing", "sep", "columns"} & set(options) and not str(told.value).startswith(path)
     assert own or str(told.value).startswith(f"{path}: "), "the file is named"
 
 

@@ -31,6 +31,10 @@ MOSTLY = 0.5
 # A date, perhaps with a time; and cells that pandas takes for text, but a person for numbers.
 DATE = r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?"
 NUMBER = r"\s*[-+]?(\d{1,3}([,.' ]\d{3})+([,.]\d+)?|\d+,\d+)\s*"
+# A date that may begin with its day or with its month.
+DAY_OR_MONTH = r"\s*(0?[1-9]|1[0-2])[-/](0?[1-9]|1[0-2])[-/]\d{4}([T ].*)?"
+# What the user says for the time where rows are in order as they come.
+NO_TIME = "none"
 # Cells, columns or series that one message names.
 NAMED = 5
 
@@ -84,16 +88,18 @@ def tabular(
 
 
 def _with_time(tables: Mapping[str, pd.DataFrame], form: Form, *, said: list[str]) -> Form:
-    """The form with a column of time, where the user names none and just one holds dates."""
+    """The form with a column of time where just one holds dates, unless the user names one or declines."""
     for file, table in tables.items():
         table.columns = [str(column) for column in table.columns]
         if len(table) == 0:
             raise ValueError(f"a table must have rows, and {file or 'this one'} has none: give another one")
+    if form.time == NO_TIME:
+        return replace(form, time=None)
     if form.window is None or form.time is not None:
         return form
     dates = [column for column in _common(tables) if all(_dates(table[column]) for table in tables.values())]
     if len(dates) == 1:
-        said.append(f"the time is {dates[0]}")
+        said.append(f"the time is {dates[0]}; time: {NO_TIME} keeps the rows as they come")
         return replace(form, time=dates[0])
     said.append("rows follow one another as they come: time names a column to sort by; window: null is for rows that "
                 "stand alone")  # fmt: skip
@@ -156,9 +162,12 @@ def _features(tables: Mapping[str, pd.DataFrame], form: Form, *, place: str, sai
         if all(_numbers(table, column, asked=False, file=file, place=place) for file, table in tables.items())
     ]
     if not names:
+        used = _listed(f"{column!r}, the {option}" for option, column in roles.items() if column is not None)
+        besides = f" (besides {used})" if used else ""
         raise ValueError(
-            f"a table must have columns of numbers that all of its files share, and there are only "
-            f"{_listed(map(repr, common)) or 'none'}: name the separator with sep, or give another table"
+            f"a table must have columns of numbers that all of its files share, and "
+            f"{_listed(map(repr, free)) or 'no other column'}{besides} holds none: name the separator with sep, or "
+            "give another table"
         )
     if left := [column for column in free if column not in names]:
         said.append(f"left out columns without numbers: {', '.join(left)}")
@@ -236,6 +245,9 @@ def _in_order(
     of = f"{file}: " if file else ""
     assert form.time is not None
     within = [form.time] if form.group is None else [form.group, form.time]
+    if table[form.time].astype(str).str.fullmatch(DAY_OR_MONTH).all():
+        said.append(f"{of}dates in {form.time}, such as {table[form.time].iloc[0]}, are read month first: write them "
+                    "as 2024-01-31 if the day comes first")  # fmt: skip
     table = table.assign(**{form.time: _times(table[form.time], place=place)})
     once = table.drop_duplicates([*within, *content])
     if len(once) < len(table):
@@ -244,7 +256,8 @@ def _in_order(
         second = once.index[int(np.flatnonzero(again)[0])]
         raise ValueError(
             f"a series has one row at a time, and that of {place} {second} comes twice with other numbers: name the "
-            "column that tells the series apart with group, or remove one; rows that stand alone have window: null"
+            f"column that tells the series apart with group, remove one, or state time: {NO_TIME} to keep the rows as "
+            "they come; rows that stand alone have window: null"
         )
     ordered = once.sort_values(within, kind="stable")
     if not once.index.equals(ordered.index):
@@ -277,7 +290,7 @@ def _times(times: pd.Series[Any], *, place: str) -> pd.Series[Any]:
         first: Any = wrong.idxmax()
         raise ValueError(
             f"time must hold dates or numbers, and {times.name!r} holds {str(times[first])!r} in {place} {first}: mend "
-            "it, remove the row, or leave time out, so that rows follow one another as they come"
+            f"it, remove the row, or state time: {NO_TIME}, so that rows follow one another as they come"
         )
     return found
 
@@ -309,12 +322,20 @@ def _that_tell(series: list[Series], features: list[str], *, asked: bool, said: 
         said.append(f"left out constant columns: {', '.join(constant)}")
     if counts:
         said.append(f"left out columns that grow by the same at each row: {', '.join(counts)}")
+    rise = [features[place] for place in kept if all(_rises(part.x[:, place]) for part in series)]
+    if rise and not asked:
+        said.append(f"columns that only rise, as a time or a count does, are taken as features: {', '.join(rise)}; if "
+                    "they are none, name the others in columns")  # fmt: skip
     return kept
 
 
 def _counts(column_S: NDArray[np.float64]) -> bool:
     steps = np.diff(column_S)
     return len(steps) > 1 and steps[0] != 0 and bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
+
+
+def _rises(column_S: NDArray[np.float64]) -> bool:
+    return len(column_S) > 2 and bool((np.diff(column_S) > 0).all())
 
 
 def _check_complete(series: list[Series], features: list[str], form: Form, *, place: str) -> None:

@@ -56,6 +56,9 @@ class Form:
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not (value is None and name != "stride") and (not whole or value < least):  # type: ignore[operator]
                 raise ValueError(f"{name} must be a whole number of at least {least}, and it is {value!r}: correct it")
+        if self.columns is not None and not self.columns:
+            raise ValueError(f"columns must name one at least, and they are {self.columns!r}: name some, or leave "
+                             "columns out for all")  # fmt: skip
         if self.missing is not None and self.missing not in MISSING:
             raise ValueError(f"missing must be one of {', '.join(MISSING)}, and it is {self.missing!r}: choose one")
         if self.missing == "interpolate" and self.window is None:

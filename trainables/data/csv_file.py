@@ -62,7 +62,7 @@ def load(
     lie in folders called so, are those splits.
     columns: the features; without it all columns of numbers but those that are constant or count the rows.
     time: the column to sort by, dates or numbers. Without it, the only column of dates, if there is one; else rows
-    follow one another as they come.
+    follow one another as they come, as they do with `none`.
     window, stride: steps of a row of data, and from one to the next; null for rows that stand by themselves.
     group: the column that tells the series of one file apart. label: the column of the class, one for a series.
     blocks: how many blocks of time each series is cut into for each split. Without it several series are split whole,
