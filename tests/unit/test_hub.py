@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from trainables.data import hub, image_folder
+from trainables.data import hub, image_folder, parquet_file
 from trainables.data._data import Data
 
 TEXTS = [f"The text of number {n} says that {n * 7 % 13} and {n * 5 % 11} are two numbers." for n in range(40)]
@@ -234,3 +234,20 @@ def test_bad_requests_and_bad_rows_get_one_message_each(folder: Path, tmp_path: 
     rest = hub.load(path=bad, skip_broken=True)
     assert sum(len(split) for _, split in rest.splits()) == 28
     assert [note for note in rest.notes if note.startswith("left out row 7: it is empty or no image")]
+
+
+def test_a_row_names_no_picture_outside_the_folder(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "own"
+    place.mkdir()
+    inside = [file.name for file in sorted(folder.rglob("*.png"))]
+    for file in folder.rglob("*.png"):
+        (place / file.name).write_bytes(file.read_bytes())
+    cells = [{"bytes": None, "path": name} for name in inside]
+    pd.DataFrame({"picture": cells}).to_parquet(place / "own.parquet")
+    assert sum(len(split) for _, split in hub.load(path=str(place / "own.parquet")).splits()) == 30
+    (tmp_path / "secret.png").write_bytes((place / inside[0]).read_bytes())
+    cells[4]["path"], cells[5]["path"] = "../secret.png", str(tmp_path / "secret.png")
+    pd.DataFrame({"picture": cells}).to_parquet(place / "bad.parquet")
+    for load in (hub.load, parquet_file.load):
+        with pytest.raises(ValueError, match=r"2 of 30 are not: row [45]: its path must lead to a file in .*own"):
+            load(path=str(place / "bad.parquet"))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from trainables.data import image_folder
 from trainables.data._data import Data
-from trainables.data._images import read_picture
+from trainables.data._images import file_within, read_picture
 
 
 def noise(seed: int, *shape: int) -> NDArray[np.uint8]:
@@ -270,3 +270,97 @@ def test_a_jpeg_keeps_its_colors_when_it_is_decoded_smaller(tmp_path: Path) -> N
     pixels = torch.from_numpy(read_picture(tmp_path / "photo.jpg", size=16).pixels).long()
     assert (pixels[:, :7] - torch.tensor([220, 0, 0])).abs().max() <= 6
     assert (pixels[:, 9:] - torch.tensor([0, 0, 220])).abs().max() <= 6
+
+
+def test_what_other_programs_draw_is_no_image(tmp_path: Path) -> None:
+    fill(tmp_path)
+    script = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "drawn.png").write_text(script)
+    with pytest.raises(ValueError, match=r"drawn\.png: it is empty or no image that Pillow reads"):
+        image_folder.load(path=str(tmp_path))
+
+
+def test_a_phones_picture_with_a_preview_is_a_jpeg(tmp_path: Path) -> None:
+    frames = [Image.fromarray(noise(number, 64, 64, 3)) for number in (0, 1)]
+    frames[0].save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=frames[1:])
+    assert read_picture(tmp_path / "phone.jpg").lost == ()
+
+
+def test_the_path_of_a_picture_in_a_table_stays_in_the_folder(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "own", 1)
+    for path in ("000.png", "./000.png", "deeper/../000.png", str(folder / "000.png")):
+        assert file_within(folder, path) == folder / "000.png"
+    for path in ("../secret.png", "a/../../secret.png", str(tmp_path / "secret.png"), str(tmp_path / "own2.png")):
+        with pytest.raises(ValueError, match="its path must lead to a file in .*: copy the image there"):
+            file_within(folder, path)
+
+
+def test_images_of_12_bits_in_16_are_refused_and_the_largest_number_is_told(tmp_path: Path) -> None:
+    for number in range(24):
+        pixels = np.random.RandomState(number).randint(0, 4096, (8, 8)).astype(np.uint16)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    with pytest.raises(ValueError, match=r"the largest number in these is 40\d\d, which is nearly black: save them"):
+        image_folder.load(path=str(tmp_path))
+    pixels[0, 0] = 50_000
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    data = image_folder.load(path=str(tmp_path))
+    assert "of the images with 16 bits, the largest number is 50000" in data.notes
+
+
+def copied(source: Path, folder: Path, numbers: Iterable[int]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        (folder / f"copy{number:03d}.png").write_bytes((source / f"{number:03d}.png").read_bytes())
+
+
+def test_of_copies_across_the_users_splits_those_to_train_on_stay(tmp_path: Path) -> None:
+    train = fill(tmp_path / "train", 40)
+    fill(tmp_path / "test", 10, first=100)
+    copied(train, tmp_path / "test", range(15))
+    copied(train, tmp_path / "val", range(15, 20))
+    fill(tmp_path / "val", 10, first=200)
+    data = image_folder.load(path=str(tmp_path))
+    assert [len(split) for _, split in data.splits()] == [40, 10, 10]
+    note = next(note for note in data.notes if note.startswith("copies across splits that were removed: "))
+    assert note.count("test/copy0") == 5
+    assert "test/copy000.png of train/000.png" in note
+    assert note.endswith(", and 15 more")
+
+
+def test_where_a_split_holds_nothing_but_copies_it_is_held_out_anew_and_told(tmp_path: Path) -> None:
+    train = fill(tmp_path / "train", 40)
+    copied(train, tmp_path / "test", range(40))
+    data = image_folder.load(path=str(tmp_path), held_out=0.25)
+    assert [len(split) for _, split in data.splits()] == [20, 10, 10]
+    assert "test held nothing else, and is held out of train instead" in data.notes
+
+
+def test_equal_images_under_two_classes_are_told(tmp_path: Path) -> None:
+    cats = fill(tmp_path / "cats", 24)
+    fill(tmp_path / "dogs", 24, first=24)
+    copied(cats, tmp_path / "dogs", [3])
+    data = image_folder.load(path=str(tmp_path))
+    assert "copies of another class that were removed: dogs/copy003.png of cats/003.png" in data.notes
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits", "note"),
+    [
+        (("training_set", "test_set"), True, "the folders test_set, training_set are taken as splits"),
+        (("Train-Images", "val_images"), True, "the folders Train-Images, val_images are taken as splits"),
+        (("test", "val"), False, "the folders test, val are not taken as splits, since none is for training"),
+        (("train", "bus"), False, "the folders train are not taken as splits, since 24 files lie elsewhere"),
+    ],
+)
+def test_folders_named_like_splits_are_splits_or_told_of(
+    tmp_path: Path, folders: tuple[str, str], splits: bool, note: str
+) -> None:
+    for part, name in enumerate(folders):
+        fill(tmp_path / name, 24, first=100 * part)
+    data = image_folder.load(path=str(tmp_path), held_out=0.25)
+    assert note in data.notes
+    assert data.classes == (2 if "bus" in folders else 0)
+    first = {noise(number, 8, 8).tobytes() for number in range(24)}
+    assert ({row.numpy().tobytes() for row in data.train.x} <= first) == splits
+    if folders == ("test", "val"):
+        assert image_folder.load(path=str(tmp_path), labels="folders").classes == 2

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ._data import Data, Units
-from ._own import LICENSE, as_splits, copies_note, distinct, divided, scale_of, split_name
+from ._own import LICENSE, as_splits, divided, originals, scale_of, split_name
 
 # What the axes of an array may be, and of what; and in which order a row of that modality has them.
 LAYOUTS = {
@@ -69,8 +69,8 @@ def as_data(
         said.append(how)
     if modality == "series" and parts is None:
         said.append("each series counts as independent; if they overlap, say in an array `split` which belong together")
-    kept = distinct(rows)
-    said += copies_note(len(rows), len(kept))
+    kept, copies = originals(rows, names=[f"x[{row}]" for row in range(len(rows))], parts=parts, classes=classes)
+    said += copies
     places, labels, named = divided(
         [str(place) for place in kept],
         parts=None if parts is None else [parts[place] for place in kept],

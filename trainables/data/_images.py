@@ -9,6 +9,7 @@ C colors.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+# What these hold. Pillow goes by the content of a file, and of others it would run a program, such as Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 LEVELS = 256
+# Images of 16 bits that use less than this part of them are of fewer bits, and would turn black.
+LEAST_OF_16_BITS = 8192
 # Where the user says no side: at most so many pixels, which a CPU trains on in minutes, and a multiple of what
 # convolutions halve.
 LARGEST_SIDE, SIDE_STEP = 32, 4
@@ -35,11 +40,13 @@ MODES = ("L", "RGB")
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """The square amid a picture, RGB levels [side, side, 3]. whole: its width and height. lost: what was given up."""
+    """The square amid a picture, RGB levels [side, side, 3]. whole: its width and height. lost: what was given up.
+    largest: of the numbers of 16 bits, where it was of these."""
 
     pixels: NDArray[np.uint8]
     whole: tuple[int, int]
     lost: tuple[str, ...]
+    largest: int | None = None
 
 
 def check_options(*, size: int | None, mode: str | None) -> None:
@@ -64,7 +71,7 @@ def read_picture(source: Path | bytes, *, size: int | None = None) -> Picture:
             # Of what Pillow warns of, such as a bad EXIF tag, only this one keeps a picture from being used.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+            with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as image:
                 return _read(image, size)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(f"it has more than {Image.MAX_IMAGE_PIXELS} pixels: save it smaller") from None
@@ -74,6 +81,15 @@ def read_picture(source: Path | bytes, *, size: int | None = None) -> Picture:
         raise
     except Exception as error:  # a decoder that stumbles over broken bytes raises whatever its parser does
         raise ValueError(f"its content is broken ({error}): save or copy it anew") from None
+
+
+def file_within(folder: Path, path: str) -> Path:
+    """The file of a picture that a table names by its path; raises `ValueError` where it leads out of the folder."""
+    # Links are the user's own: they are followed, and not looked into.
+    file = Path(os.path.abspath(folder / path))
+    if not any(file.is_relative_to(root) for root in (os.path.abspath(folder), os.path.realpath(folder))):
+        raise ValueError(f"its path must lead to a file in {folder}, and it is {path}: copy the image there")
+    return file
 
 
 def as_data(
@@ -89,14 +105,15 @@ def as_data(
     source: str,
     notes: Sequence[str] = (),
 ) -> Data:
-    """The data set of these pictures, by names that decide which split each comes into; equal ones count once.
+    """The data set of these pictures, by names that decide which split each comes into; equal ones count once, those to
+    train on before others.
 
     parts, classes: the split and the class of each, by name. size, mode: as for `as_rows`. Raises `ValueError` for too
     few pictures, or too few of a class.
     """
     x, said = as_rows(list(pictures.values()), size=size, mode=mode)
     names = list(pictures)
-    kept = _own.distinct(x).tolist()
+    kept, copies = _own.originals(x, names=names, parts=parts, classes=classes)
     places, labels, named = _own.divided(
         [names[place] for place in kept],
         parts=None if parts is None else [parts[place] for place in kept],
@@ -112,7 +129,7 @@ def as_data(
         value_range=(0.0, LEVELS - 1.0),
         license=_own.LICENSE,
         source=source,
-        notes=[*said, *named, *_own.copies_note(len(x), len(kept)), *notes],
+        notes=[*said, *named, *copies, *notes],
     )
 
 
@@ -132,6 +149,12 @@ def as_rows(pictures: Sequence[Picture], *, size: int | None, mode: str | None) 
         mode = "L" if grey else "RGB"
         notes.append("all images are grey: one channel" if grey else "some images have colors: three channels; "
                      "mode: L makes them grey")  # fmt: skip
+    largest = max((picture.largest for picture in pictures if picture.largest is not None), default=None)
+    if largest is not None and largest < LEAST_OF_16_BITS:
+        raise ValueError(f"white is 65535 in images of 16 bits, and the largest number in these is {largest}, which is "
+                         "nearly black: save them with 8 bits, or all as one .npz for array_file")  # fmt: skip
+    if largest is not None:
+        notes.append(f"of the images with 16 bits, the largest number is {largest}")
     rows = []
     for picture in pictures:
         image = Image.fromarray(picture.pixels)
@@ -155,22 +178,24 @@ def _read(image: Image, size: int | None) -> Picture:
     # Of a JPEG, decode no more than twice the pixels a side that are needed.
     image.draft(image.mode, (2 * side, 2 * side))
     upright = ImageOps.exif_transpose(image)
-    colored, what = _as_rgb(upright)
+    colored, what, largest = _as_rgb(upright)
     shorter = min(colored.size)
     left, upper = (colored.width - shorter) // 2, (colored.height - shorter) // 2
     square = colored.resize((side, side), Pillow.Resampling.BICUBIC, box=(left, upper, left + shorter, upper + shorter))
-    return Picture(pixels=np.asarray(square, dtype=np.uint8).copy(), whole=whole, lost=(*lost, *what))
+    pixels = np.asarray(square, dtype=np.uint8).copy()
+    return Picture(pixels=pixels, whole=whole, lost=(*lost, *what), largest=largest)
 
 
-def _as_rgb(image: Image) -> tuple[Image, list[str]]:
-    """The image in RGB, and what was lost on the way."""
+def _as_rgb(image: Image) -> tuple[Image, list[str], int | None]:
+    """The image in RGB, what was lost on the way, and the largest number where these had 16 bits."""
     from PIL import Image as Pillow
 
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         paper = Pillow.new("RGBA", image.size, "white")
         through = layers.getchannel("A").getextrema() != (255, 255)
-        return Pillow.alpha_composite(paper, layers).convert("RGB"), ["transparent, laid on white"] if through else []
+        laid = Pillow.alpha_composite(paper, layers).convert("RGB")
+        return laid, ["transparent, laid on white"] if through else [], None
     if image.mode == "F" or image.mode.startswith("I"):
         numbers_YX = np.asarray(image)
         least, most = numbers_YX.min(), numbers_YX.max()
@@ -178,8 +203,8 @@ def _as_rgb(image: Image) -> tuple[Image, list[str]]:
             raise ValueError(f"its numbers reach from {least} to {most}, and those of an image are whole, 0 to 255 or "
                              "to 65535: save it with 8 bits a color, or all as one .npz for array_file")  # fmt: skip
         levels_YX = np.rint(numbers_YX / 257.0).astype(np.uint8)
-        return Pillow.fromarray(levels_YX).convert("RGB"), ["16 bits reduced to 8, 65535 as 255"]
-    return image.convert("RGB"), ["CMYK turned into RGB without a color profile"] if image.mode == "CMYK" else []
+        return Pillow.fromarray(levels_YX).convert("RGB"), ["16 bits reduced to 8, 65535 as 255"], int(most)
+    return image.convert("RGB"), ["CMYK turned into RGB without a color profile"] * (image.mode == "CMYK"), None
 
 
 def _size_note(pictures: Sequence[Picture], size: int) -> str:

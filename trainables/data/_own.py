@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,25 +79,62 @@ def read_each(
             broken[file] = " ".join(str(error).split()) or type(error).__name__
     if broken and (not skip_broken or not found):
         named = "; ".join(f"{file}: {reason}" for file, reason in list(broken.items())[:NAMED])
-        more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         raise ValueError(
-            f"all must be readable, and {len(broken)} of {len(files)} are not: {named}{more}: mend or remove "
-            f"them, or leave them out with skip_broken: true"
+            f"all must be readable, and {len(broken)} of {len(files)} are not: {named}{_more(broken, '; ')}: mend or "
+            f"remove them, or leave them out with skip_broken: true"
         )
     return found, [f"left out {file}: {reason}" for file, reason in broken.items()]
+
+
+def _more(found: Sized, mark: str = ", ") -> str:
+    """What ends a list of the first `NAMED` of these."""
+    return f"{mark}and {len(found) - NAMED} more" if len(found) > NAMED else ""
 
 
 def distinct(rows: NDArray[Any]) -> NDArray[np.int64]:
     """The places of the rows [N, ...] that equal no row before them."""
     seen: dict[bytes, int] = {}
     for place, row in enumerate(rows):
-        seen.setdefault(hashlib.sha256(np.ascontiguousarray(row).tobytes()).digest(), place)
+        seen.setdefault(_row_digest(row), place)
     return np.fromiter(seen.values(), dtype=np.int64)
+
+
+def _row_digest(row: NDArray[Any]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(row).tobytes()).digest()
 
 
 def copies_note(before: int, after: int) -> list[str]:
     """A note on the copies that were removed, if there were any."""
     return [f"removed {before - after} rows that equal another one"] if after < before else []
+
+
+def originals(
+    rows: NDArray[Any], *, names: Sequence[str], parts: Sequence[str] | None, classes: Sequence[str] | None
+) -> tuple[list[int], list[str]]:
+    """The places of the rows [N, ...] that stay where equal ones count once, and notes on the others.
+
+    names, parts, classes: of each row its name, and its split and its class if the user states them. Of equal rows the
+    first stays, one to train on before one to validate and one to test with.
+    """
+    ranks = [0] * len(rows) if parts is None else [("train", *HELD).index(part) for part in parts]
+    order = sorted(range(len(rows)), key=lambda place: ranks[place])
+    kept = sorted(order[int(place)] for place in distinct(rows[order]))
+    if len(kept) == len(rows):
+        return kept, []
+    original = {digest: place for place, digest in zip(kept, map(_row_digest, rows[kept]), strict=True)}
+    pairs = [(place, original[_row_digest(rows[place])]) for place in sorted(set(range(len(rows))) - set(kept))]
+    notes = copies_note(len(rows), len(kept))
+    kinds = (
+        ("copies", pairs),
+        ("copies across splits", [(a, b) for a, b in pairs if parts is not None and parts[a] != parts[b]]),
+        ("copies of another class", [(a, b) for a, b in pairs if classes is not None and classes[a] != classes[b]]),
+    )
+    for kind, found in kinds:
+        listed = ", ".join(f"{names[copy]} of {names[own]}" for copy, own in found[:NAMED])
+        notes += [f"{kind} that were removed: {listed}{_more(found)}"] * bool(found)
+    if parts is not None and (gone := set(parts) - {parts[place] for place in kept}):
+        notes.append(f"{', '.join(sorted(gone))} held nothing else, and is held out of train instead")
+    return kept, notes
 
 
 def scale_of(x_SF: NDArray[np.float64], features: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -213,13 +251,16 @@ def folder_classes(files: Sequence[Path], labels: str = "auto") -> tuple[list[st
         raise ValueError(f"labels are auto, folders or none, and they are {labels!r}: choose one of them")
     heads = [file.parts[:-1] for file in files]
     parts = [split_name(head[0]) if head else None for head in heads]
-    stated = [part for part in parts if part is not None]
+    stated, outside = {part for part in parts if part is not None}, parts.count(None)
     notes = []
-    if len(stated) == len(files) and "train" in stated:
+    if stated:
+        named = ", ".join(sorted({head[0] for head, part in zip(heads, parts, strict=True) if part is not None}))
+        why = f"{outside} files lie elsewhere" if outside else "" if "train" in stated else "none is for training"
+        notes.append(f"the folders {named} are {f'not taken as splits, since {why}' if why else 'taken as splits'}")
+    splits = [part for part in parts if part is not None] if "train" in stated and not outside else None
+    # Without training, test and validation are no classes either, unless the user says so.
+    if splits or (stated and not outside and labels == "auto"):
         heads = [head[1:] for head in heads]
-        notes.append(f"the folders {', '.join(sorted(set(stated)))} are taken as splits")
-    else:
-        stated = []
     classes = [head[0] for head in heads if head]
     whole = len(classes) == len(files) and len(set(classes)) > 1
     if labels == "folders" and not whole:
@@ -229,17 +270,19 @@ def folder_classes(files: Sequence[Path], labels: str = "auto") -> tuple[list[st
         )
     if classes and not whole and labels == "auto":
         notes.append("no classes: not every file lies in one of two or more sub-folders")
-    return stated or None, classes if whole and labels != "none" else None, notes
+    return splits, classes if whole and labels != "none" else None, notes
 
 
 def split_name(word: str) -> str | None:
-    """The split that goes by this word, whichever of its usual names it is; None for another word."""
+    """The split that goes by this word, whichever of its usual names it is, such as val or test_set; None for another
+    word."""
     names = {
         "train": ("train", "training"),
         "validation": ("validation", "valid", "val", "dev"),
         "test": ("test", "testing"),
     }
-    return next((name for name, words in names.items() if word.lower() in words), None)
+    plain = re.sub(r"[\W_]*(set|data|images)$", "", word.lower())
+    return next((name for name, words in names.items() if plain in words), None)
 
 
 def divided(

@@ -85,7 +85,9 @@ def load(
             )
         sources = {f"row {number}": row[column] for number, row in enumerate(taken)}
         pictures, broken = _own.read_each(
-            list(sources), lambda name: _images.read_picture(_bytes(sources[name]), size=size), skip_broken=skip_broken
+            list(sources),
+            lambda name: _images.read_picture(_content(sources[name], Path(path)), size=size),
+            skip_broken=skip_broken,
         )
         classes = None if label is None else {f"row {n}": names(row[label]) for n, row in enumerate(taken)}
         return _images.as_data(
@@ -208,13 +210,16 @@ def _column(taken: list[dict[str, Any]], column: str | None, kind: str | None) -
     return column, kinds[column]
 
 
-def _bytes(value: Any) -> Path | bytes:
-    """The file of an image, or its content."""
+def _content(value: Any, place: Path) -> Path | bytes:
+    """The content of an image, or its file, which lies in the folder or beside the file that the user named."""
+    named = None
     if isinstance(value, dict):
-        value = value.get("bytes") or (Path(value["path"]) if value.get("path") else None)
-    if not isinstance(value, bytes | Path):
+        value, named = value.get("bytes"), value.get("path")
+    if isinstance(value, bytes) and value:
+        return value
+    if not isinstance(named, str) or not place.exists():
         raise ValueError("it holds no image: leave the row out of the file")
-    return value
+    return _images.file_within(place if place.is_dir() else place.parent, named)
 
 
 def example(folder: Path) -> dict[str, object]:
