@@ -92,7 +92,14 @@ def test_the_control_of_the_english_text_is_reproduced() -> None:
 def test_too_many_training_rows_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     data = english.load()
     monkeypatch.setattr(_ngrams, "MOST_TOKENS", 64 * 100)
+    monkeypatch.setattr(_ngrams, "_TRAINED", {})
     thinned = of_training(data).bits(data.validation.x).mean()
     places = torch.linspace(0, len(data.train) - 1, 100).long()
     expected = NGrams(data.train.x[places], levels=len(data.vocabulary or ())).bits(data.validation.x).mean()
     assert float(thinned) == float(expected)
+
+
+def test_one_model_of_the_training_rows_is_trained_for_all_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ngrams, "_TRAINED", {})
+    assert of_training(english.load()) is of_training(english.load())
+    assert of_training(english.load(length=32)) is not of_training(english.load())

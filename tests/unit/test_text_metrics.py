@@ -17,6 +17,7 @@ from trainables.metrics import _samples, _yardsticks, bits_per_char
 from trainables.metrics._metric import Measurement, Metric, refusal
 from trainables.metrics._ngrams import of_training
 from trainables.metrics._samples import Replay
+from trainables.metrics._text import per_token
 from trainables.metrics.self_bleu import self_bleu
 from trainables.models.gan import Model as Gan
 
@@ -104,9 +105,88 @@ def test_the_copied_share_by_hand() -> None:
     assert measured("copy_rate", data.validation, data=data).value == pytest.approx((2 / 7 + 0) / 2)
 
 
-def test_rows_shorter_than_a_piece_have_no_copied_share() -> None:
-    data = tiny(["abc"], ["cab", "bca"])
-    assert math.isnan(measured("copy_rate", data.validation, data=data).value)
+def test_a_row_shorter_than_a_piece_is_copied_where_it_equals_one_of_training() -> None:
+    data = tiny(["abc", "cba"], ["cab", "bca"])
+    assert measured("copy_rate", data.validation, data=data).value == 0.0
+    assert measured("copy_rate", torch.cat([data.train.x, data.validation.x]), data=data).value == 0.5
+
+
+def names(length: int) -> Data:
+    """The same short lines, filled up to so many tokens as `text_file` does."""
+    parts = {"train": ["anna", "bea", "abe", "nan"], "validation": ["ban", "enna"], "test": ["ben", "aba"]}
+    splits, vocabulary = encoded(
+        {name: [[*line, *[""] * (length - len(line))] for line in lines] for name, lines in parts.items()}
+    )
+    return Data.of(
+        splits,
+        name="names",
+        modality="text",
+        levels=len(vocabulary),
+        value_range=(0.0, len(vocabulary) - 1.0),
+        license="-",
+        source="-",
+        vocabulary=vocabulary,
+    )
+
+
+def test_bits_are_those_of_a_token_that_is_read_and_not_of_what_fills_rows_up() -> None:
+    data, metric = names(5), bits_per_char.Metric()
+    levels = len(data.vocabulary or ())
+    # Seven characters in the two rows. All the bits of a row count, those of its fills too.
+    expected = float(of_training(data).bits(data.validation.x).sum()) / 7
+    assert measured("forward_lm", data.validation, data=data).value == pytest.approx(expected)
+    assert measured("reverse_lm", data.train, data=data).value == pytest.approx(expected)
+    assert metric.baselines(data) == {"five_gram": pytest.approx(expected)}
+    metric.prepare(data)
+    found = metric.measure(Uniform(levels), data.validation, torch.Generator())
+    assert found.value == pytest.approx(2 * 5 * math.log2(levels) / 7)
+
+
+def test_rows_of_nothing_have_bits_all_the_same() -> None:
+    data = names(5)
+    nothing = torch.full((3, 5), (data.vocabulary or ()).index(""))
+    assert math.isfinite(measured("forward_lm", nothing, data=data).value)
+
+
+def test_the_error_of_bits_a_token_is_that_of_rows_drawn_again() -> None:
+    data = names(5)
+    generator = torch.Generator().manual_seed(0)
+    x = data.train.x[torch.randint(4, (400,), generator=generator)]
+    bits, tokens = of_training(data).bits(x).sum(1), torch.tensor([len(data.text(row)) for row in x])
+    drawn = torch.randint(400, (10_000, 400), generator=generator)
+    spread = float((bits[drawn].sum(1) / tokens[drawn].sum(1)).std())
+    assert per_token(bits, x, data).standard_error == pytest.approx(spread, rel=0.03)
+
+
+def test_reverse_lm_has_no_floor_for_test_rows_are_too_few() -> None:
+    beside = {}
+    for name in ("reverse_lm", "forward_lm"):
+        metric = metric_of(name)
+        metric.prepare(load())  # type: ignore[attr-defined]
+        beside |= _yardsticks.yardsticks(metric, load(), torch.Generator)
+    assert beside.keys() == {"reverse_lm.copy_of_train", "forward_lm.floor", "forward_lm.copy_of_train"}
+
+
+def test_one_yardstick_that_fails_takes_no_other_with_it() -> None:
+    class OfManyRows:
+        name, direction, each_epoch = "of_many_rows", "minimize", False
+
+        def measure(self, model: Replay, split: Split, generator: torch.Generator) -> Measurement:
+            if len(model) < 4:
+                raise ValueError("too few rows")
+            return Measurement(value=1.0, standard_error=0.0, sample_size=len(model))
+
+    found = _yardsticks.yardsticks(OfManyRows(), names(5), torch.Generator)  # type: ignore[arg-type]
+    assert found == {"of_many_rows.copy_of_train": 1.0}
+
+
+def test_self_bleu_of_one_or_two_rows() -> None:
+    data = names(5)
+    assert math.isnan(measured("self_bleu", data.train.x[:1], data=data).value)
+    # Two rows have a value, and no error: without one of them there is nothing to compare with.
+    found = measured("self_bleu", data.train.x[:1].expand(2, -1), data=data)
+    assert found.value == pytest.approx(1.0)
+    assert math.isnan(found.standard_error)
 
 
 def test_self_bleu_by_hand() -> None:
@@ -172,8 +252,9 @@ class Uniform(nn.Module):
 
 
 def test_bits_per_char_of_a_uniform_model_are_those_of_the_vocabulary() -> None:
-    data = load()
-    found = bits_per_char.Metric().measure(Uniform(102), data.validation, torch.Generator())
+    data, metric = load(), bits_per_char.Metric()
+    metric.prepare(data)
+    found = metric.measure(Uniform(102), data.validation, torch.Generator())
     assert found.value == pytest.approx(math.log2(102), rel=1e-6)
     assert found.sample_size == len(data.validation)
 
@@ -182,7 +263,7 @@ def test_bits_per_char_stand_beside_the_5_gram_on_the_same_rows() -> None:
     data = load()
     beside = _yardsticks.yardsticks(bits_per_char.Metric(), data, torch.Generator)
     expected = float(of_training(data).bits(data.validation.x).mean())
-    assert beside == {"bits_per_char.five_gram": expected}
+    assert beside == {"bits_per_char.five_gram": pytest.approx(expected)}
     assert 1.9 < expected < 2.2
 
 

@@ -74,6 +74,18 @@ def measures_samples(metric: Metric | type[Metric]) -> bool:
 
 
 @runtime_checkable
+class Floorless(Protocol):
+    """A metric with `has_floor = False`: as few rows as there are test rows say nothing of as many samples."""
+
+    has_floor: ClassVar[bool]
+
+
+def has_floor(metric: Metric) -> bool:
+    """Whether what the metric says of real rows that no model saw bounds what it says of samples."""
+    return measures_samples(metric) and not (isinstance(metric, Floorless) and not metric.has_floor)
+
+
+@runtime_checkable
 class Baselined(Protocol):
     """A metric of the model that is read beside what simple models of the training rows reach."""
 

@@ -26,6 +26,8 @@ ORDER = 5
 MOST_TOKENS = 4_000_000
 
 Numbers = NDArray[np.int64]
+# What this process has trained, by the content of the data.
+_TRAINED: dict[str, NGrams] = {}
 
 
 class _Order(NamedTuple):
@@ -87,12 +89,14 @@ class NGrams:
 
 
 def of_training(data: Data) -> NGrams:
-    """The model of the training rows of text, or of as many as are `MOST_TOKENS` tokens."""
+    """The model of the training rows of text, or of as many as are `MOST_TOKENS` tokens; trained once a process."""
     if data.levels is None:
         raise ValueError(f"n-grams are those of tokens, and {data.name!r} holds real numbers: take text")
-    x = data.train.x
-    kept = torch.linspace(0, len(x) - 1, min(len(x), max(1, MOST_TOKENS // x.shape[1])), device=x.device).long()
-    return NGrams(x[kept], levels=data.levels)
+    if data.sha256 not in _TRAINED:
+        x = data.train.x
+        kept = torch.linspace(0, len(x) - 1, min(len(x), max(1, MOST_TOKENS // x.shape[1])), device=x.device).long()
+        _TRAINED[data.sha256] = NGrams(x[kept], levels=data.levels)
+    return _TRAINED[data.sha256]
 
 
 def _shifted(gram_NP: Numbers) -> Numbers:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data._data import Data, Split
 from ..models._family import Family, Generative
-from ._metric import Direction, Measurement
+from ._metric import Direction, Measurement, mean_over_rows
 from ._samples import draw
 
 
@@ -66,6 +66,23 @@ class TextMetric(ABC):
         if not bool(samples_NT.isfinite().all()):
             return Measurement(value=math.nan, standard_error=math.nan, sample_size=count)
         return self.of_samples(samples_NT.long(), split, self._data)
+
+
+def per_token(values_N: Tensor, rows_NT: Tensor, data: Data) -> Measurement:
+    """The sum of a value a row over the tokens of all rows; what fills a row up, the empty token, is none.
+
+    So bits of rows that are filled up to any length compare. The standard error is that of a ratio of two means, to
+    first order.
+    """
+    assert data.vocabulary is not None  # text has one
+    is_token_V = torch.tensor([token != "" for token in data.vocabulary])
+    tokens_N = is_token_V[rows_NT.cpu().long()].sum(1).double()
+    values_N = values_N.cpu().double()
+    # A model may write nothing at all.
+    mean = max(float(tokens_N.mean()), 1.0 / len(tokens_N))
+    value = float(values_N.mean()) / mean
+    error = mean_over_rows((values_N - value * tokens_N) / mean).standard_error
+    return Measurement(value=value, standard_error=error, sample_size=len(tokens_N))
 
 
 def lines(rows_NT: Tensor, data: Data) -> list[str]:

@@ -2,19 +2,21 @@
 
 The floor is that of real rows which no model saw, the test rows: a finite sample is never at distance 0, and fewer rows
 are farther away. The other is that of the training rows, which wins every measure of fidelity, so whoever comes near it
-may have copied them. A metric of the model has neither; it may have baselines.
+may have copied them. A metric may say that its floor means nothing (`has_floor`). A metric of the model has neither; it
+may have baselines.
 Floor: torch, models and data.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 
 import torch
 
 from ..data._data import Data
-from ._metric import Baselined, Metric, measures_samples
+from ._metric import Baselined, Metric, has_floor, measures_samples
 from ._samples import Replay
 
 FLOOR, COPY = "floor", "copy_of_train"
@@ -25,8 +27,8 @@ _FOUND: dict[tuple[type[Metric], str, torch.device], dict[str, float]] = {}
 def yardsticks(metric: Metric, data: Data, generator: Callable[[], torch.Generator]) -> dict[str, float]:
     """`name.floor` and `name.copy_of_train` on the validation rows, under the noise of trials; the metric is prepared.
 
-    Of a metric that needs more than samples, its baselines, if it has any. Empty where it fails on these. Values that
-    are not finite are left out.
+    Of a metric that needs more than samples, its baselines, if it has any. What fails is left out, and values that are
+    not finite.
     """
     key = (type(metric), data.sha256, data.train.x.device)
     if key not in _FOUND:
@@ -35,13 +37,15 @@ def yardsticks(metric: Metric, data: Data, generator: Callable[[], torch.Generat
 
 
 def _measured(metric: Metric, data: Data, generator: Callable[[], torch.Generator]) -> dict[str, float]:
-    rows = {FLOOR: data.test, COPY: data.train} if measures_samples(metric) else {}
-    try:
-        found = {
-            kind: metric.measure(Replay(split), data.validation, generator()).value for kind, split in rows.items()
-        }
-        if isinstance(metric, Baselined):
+    rows = {FLOOR: data.test} if has_floor(metric) else {}
+    if measures_samples(metric):
+        rows[COPY] = data.train
+    found: dict[str, float] = {}
+    # A finished trial is worth more than what it is read beside.
+    for kind, split in rows.items():
+        with contextlib.suppress(Exception):
+            found[kind] = metric.measure(Replay(split), data.validation, generator()).value
+    if isinstance(metric, Baselined):
+        with contextlib.suppress(Exception):
             found |= metric.baselines(data)
-    except Exception:  # a finished trial is worth more than what it is read beside
-        return {}
     return {f"{metric.name}.{kind}": value for kind, value in found.items() if math.isfinite(value)}

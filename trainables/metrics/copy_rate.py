@@ -1,11 +1,11 @@
 """The share of the 20-character pieces of samples that the training rows have too.
 
-1 for copies of training rows. Real rows that no model saw have some as well, since people repeat themselves: its floor.
+A shorter row is one piece, and copied where a training row is the same. 1 for copies of training rows. Real rows that
+no model saw have some as well, since people repeat themselves: its floor.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ CHARACTERS = 20
 
 
 class Metric(TextMetric):
-    """The share in 1000 samples, smaller is better; the mean over samples. NaN where all are shorter than a piece."""
+    """The share in 1000 samples, smaller is better; the mean over samples."""
 
     name: ClassVar[str] = "copy_rate"
     direction: ClassVar[Direction] = "minimize"
@@ -29,9 +29,7 @@ class Metric(TextMetric):
         return 1000
 
     def of_samples(self, samples_NT: Tensor, rows: Split, data: Data) -> Measurement:
-        every = [own for line in lines(samples_NT, data) if (own := list(_pieces(line)))]
-        if not every:
-            return Measurement(value=math.nan, standard_error=math.nan, sample_size=len(samples_NT))
+        every = [list(_pieces(line)) for line in lines(samples_NT, data)]
         wanted = {piece for own in every for piece in own}
         copied: set[str] = set()
         for line in lines(data.train.x, data):
@@ -41,4 +39,4 @@ class Metric(TextMetric):
 
 
 def _pieces(line: str) -> Iterator[str]:
-    return (line[begin : begin + CHARACTERS] for begin in range(len(line) - CHARACTERS + 1))
+    return (line[begin : begin + CHARACTERS] for begin in range(max(1, len(line) - CHARACTERS + 1)))

@@ -12,9 +12,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..data._data import Data, Split
-from ._metric import Direction, Measurement, mean_over_rows
+from ._metric import Direction, Measurement
 from ._ngrams import of_training
-from ._text import TextMetric
+from ._text import TextMetric, per_token
 
 
 class Metric(TextMetric):
@@ -27,4 +27,4 @@ class Metric(TextMetric):
         return 1000
 
     def of_samples(self, samples_NT: Tensor, rows: Split, data: Data) -> Measurement:
-        return mean_over_rows(of_training(data).bits(samples_NT).mean(1))
+        return per_token(of_training(data).bits(samples_NT).sum(1), samples_NT, data)

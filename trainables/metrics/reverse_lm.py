@@ -12,27 +12,28 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..data._data import Data, Split
-from ._metric import Direction, Measurement, mean_over_rows
+from ._metric import Direction, Measurement
 from ._ngrams import NGrams
-from ._text import TextMetric
+from ._text import TextMetric, per_token
 
 # Fewer tokens teach an n-gram model little: values compare only at equal numbers.
 TOKENS = 200_000
 
 
 class Metric(TextMetric):
-    """Bits a token of the rows, smaller is better; as many samples as have 200,000 tokens.
+    """Bits a token of the rows, smaller is better; as many samples as have 200,000 tokens, fills among them.
 
-    Rows in the place of samples may be fewer, which makes the value larger: so the floor, of test rows, is no bound for
-    a good model, and the copy of the training rows is the better yardstick. The standard error is that of the rows.
+    Test rows in the place of samples are far fewer, which makes the value larger: so it has no floor, and the copy of
+    the training rows is its yardstick. The standard error is that of the rows.
     """
 
     name: ClassVar[str] = "reverse_lm"
     direction: ClassVar[Direction] = "minimize"
+    has_floor: ClassVar[bool] = False
 
     def count(self, data: Data) -> int:
         return -(-TOKENS // data.shape[0])
 
     def of_samples(self, samples_NT: Tensor, rows: Split, data: Data) -> Measurement:
         assert data.levels is not None  # text has a vocabulary
-        return mean_over_rows(NGrams(samples_NT, levels=data.levels).bits(rows.x).mean(1))
+        return per_token(NGrams(samples_NT, levels=data.levels).bits(rows.x).sum(1), rows.x, data)

@@ -10,6 +10,7 @@ Axes: N samples, O lengths of n-grams, P pairs of a sample and an n-gram in it, 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -28,7 +29,10 @@ NO_MATCH = 0.1
 
 
 class Metric(TextMetric):
-    """The mean over 400 samples, 0..1; smaller is more diverse. The error is that of a jackknife over the samples."""
+    """The mean over 400 samples, 0..1; smaller is more diverse. The error is that of a jackknife over the samples.
+
+    NaN of one sample, which is compared with none.
+    """
 
     name: ClassVar[str] = "self_bleu"
     direction: ClassVar[Direction] = "minimize"
@@ -86,7 +90,9 @@ def _pieces(words: Sequence[Sequence[str]], length: int) -> _Pieces:
 
 
 def _mean_bleu(pieces: Sequence[_Pieces], lengths_N: NDArray[np.int64], kept_N: NDArray[np.bool_]) -> float:
-    """The mean over the samples that are kept, each against the others of these."""
+    """The mean over the samples that are kept, each against the others of these; NaN of one."""
+    if kept_N.sum() < 2:
+        return math.nan
     logs_NO = np.stack([_log_precision(own, kept_N) for own in pieces], 1)[kept_N]
     lengths_N = lengths_N[kept_N]
     orders_N = lengths_N.clip(max=LONGEST)
