@@ -23,7 +23,7 @@ from dashboards import figures
 from hpo import analysis, plugins
 from hpo.analysis import Reading, Summary
 from hpo.home import Home
-from hpo.progress import clock
+from hpo.progress import clock, comparison
 from hpo.pruning import decision_steps
 
 SHEETS = 6  # sample sheets of the best trials shown
@@ -112,6 +112,7 @@ def page(home: Home, reading: Reading, *, now: datetime) -> str:
     sections = [
         _head(summary, now),
         _winner(home, summary),
+        _beside(summary),
         *_figures(reading, summary),
         _samples(home, reading),
         _ends(summary),
@@ -173,6 +174,27 @@ def _winner(home: Home, summary: Summary) -> str:
         f"{sheet}</div>"
     )
     return _section("The winner", body)
+
+
+def _beside(summary: Summary) -> str:
+    """Return each metric of the winner and of what it is read beside; nothing where there is no more than its value."""
+    rows = comparison(summary)
+    if not rows:
+        return ""
+    metrics = "".join(f"<th class='number'>{html.escape(metric)}</th>" for metric in rows[0][1:])
+    body = "".join(
+        f"<tr><td>{html.escape(who)}</td>" + "".join(f"<td class='number'>{value}</td>" for value in values) + "</tr>"
+        for who, *values in rows[1:]
+    )
+    text = (
+        "Each metric of the winner's samples, or of its model, and of what to read it beside: real rows are those that "
+        "no model saw, and a copy of the training rows wins every measure of fidelity."
+    )
+    return _section(
+        "Beside the winner",
+        f"<p class='soft'>{text}</p><div class='wide'><table><thead><tr><th></th>{metrics}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>",
+    )
 
 
 def _figures(reading: Reading, summary: Summary) -> list[str]:

@@ -54,8 +54,9 @@ class Axis:
 class BestTrial:
     """The best done trial so far, the earliest of equals; one that breaks a constraint only while all do (`feasible`).
 
-    files: its sample sheets, relative to the home. controls: of each metric of samples, what it says of the models that
-    the family keeps beside its own, by name.
+    files: its sample sheets, relative to the home. metrics: what it measured at its end: the objective, what the study
+    names besides, and whatever has yardsticks or controls. controls: of each metric of samples, what it says of the
+    models that the family keeps beside its own, by name.
     """
 
     trial: int
@@ -64,6 +65,7 @@ class BestTrial:
     seed: int | None
     files: tuple[str, ...] = ()
     feasible: bool = True
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     controls: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
 
@@ -283,6 +285,7 @@ def best(source: Home | Reading) -> BestTrial | None:
         seed=row.seed,
         files=files(reading, number),
         feasible=row.feasible,
+        metrics={reading.objective.metric: sign * value} | _measured(reading, number),
         controls=_controls(reading.events.get(number, ())),
     )
 
@@ -433,6 +436,15 @@ def _trial_summary(reading: Reading, row: TrialRow) -> TrialSummary:
         seconds=sum(span.end - span.start for span in spans),
         feasible=row.feasible,
     )
+
+
+def _measured(reading: Reading, number: int) -> dict[str, float]:
+    """Return what a done trial measured at its end, without the logs of its training, in the order of the study."""
+    study, events = reading.study, reading.events.get(number, ())
+    asked = [bound.name for bound in study.constraints] + [name.rpartition(".")[2] for name in study.metrics]
+    named = dict.fromkeys([*asked, *_yardsticks(reading), *_controls(events)])
+    last = {name: value for event in events if event.end == "done" for name, value in event.metrics.items()}
+    return {name: last[name] for name in named if name in last}
 
 
 def _controls(events: Iterable[Event]) -> dict[str, dict[str, float]]:

@@ -5,6 +5,7 @@ Pure display: it is handed the status figures and knows nothing of where they co
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -19,7 +20,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from hpo.analysis import Summary, TrialSummary
 
-_YARDSTICKS = {"floor": "real rows", "copy_of_train": "a copy of the training rows", "five_gram": "a 5-gram"}
+_YARDSTICKS = {"floor": "real rows", "copy_of_train": "a copy of the training rows", "five_gram": "a 5-gram model"}
+# A model that was trained by maximum likelihood, sampled at a temperature in hundredths.
+_LIKELIHOOD = re.compile(r"mle_(\d+)")
 PLAIN_SECONDS = 10.0  # without a terminal: a line so often, and one at each end of the search
 
 
@@ -122,19 +125,49 @@ def summary_table(found: Summary) -> Group:
     if found.best is not None:
         broken = "" if found.best.feasible else ", which breaks a constraint, as all do"
         lines.append(f"best: trial {found.best.trial}, {found.objective.metric} {found.best.value:.6g}{broken}")
-        lines += [
-            f"{metric} beside it: {', '.join(f'{value:.4g} for {name}' for name, value in controls.items())}"
-            for metric, controls in found.best.controls.items()
-        ]
-    lines += [
-        f"{metric}: {' and '.join(f'{value:.4g} for {_YARDSTICKS[kind]}' for kind, value in kinds.items())}"
-        for metric, kinds in found.yardsticks.items()
-    ]
     lines += map(_fit, found.fits)
     if found.importances:
         shares = sorted(found.importances.items(), key=lambda item: -item[1])
         lines.append("importances: " + "  ".join(f"{name} {share:.2f}" for name, share in shares))
-    return Group(*map(Text, lines), Text(), table)
+    return Group(*map(Text, lines), *_beside(found), Text(), table)
+
+
+def comparison(found: Summary) -> list[list[str]]:
+    """Return what the best trial measured and what that is read beside, a row each under a row of the metrics' names.
+
+    The best trial comes first. Empty where its objective is all there is.
+    """
+    if found.best is None:
+        return []
+    values = {f"trial {found.best.trial}": found.best.metrics}
+    for beside in (found.yardsticks, found.best.controls):
+        for metric, kinds in beside.items():
+            for kind, value in kinds.items():
+                values.setdefault(_told(kind), {})[metric] = value
+    metrics = list(dict.fromkeys(metric for row in values.values() for metric in row))
+    if len(values) == len(metrics) == 1:
+        return []
+    rows = [[f"{row[metric]:.4g}" if metric in row else "" for metric in metrics] for row in values.values()]
+    return [["", *metrics], *([who, *row] for who, row in zip(values, rows, strict=True))]
+
+
+def _told(kind: str) -> str:
+    """Say what it is that a metric was measured of besides, which `kind` names in `metric.kind`."""
+    if found := _LIKELIHOOD.fullmatch(kind):
+        return f"likelihood alone at temperature {int(found[1]) / 100:g}"
+    return _YARDSTICKS.get(kind, kind)
+
+
+def _beside(found: Summary) -> list[Text | Table]:
+    rows = comparison(found)
+    if not rows:
+        return []
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(rows[0]):
+        table.add_column(Text(name), justify="right" if place else "left", overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
+    return [Text(), table]
 
 
 def _slots(found: Summary) -> str:

@@ -21,7 +21,7 @@ from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.journal import Journal
 from hpo.messages import Event, Params, Start
-from hpo.progress import summary_table
+from hpo.progress import comparison, summary_table
 
 FATES = {
     1: Fate(end="pruned", epochs=3, values={3: 7.0}),
@@ -101,19 +101,46 @@ def test_curves_hold_every_measurement_once_under_its_name(tmp_path: Path) -> No
     assert abs(frame["time"].max() - pd.Timestamp.now("UTC")) < pd.Timedelta(minutes=5)
 
 
-def test_what_the_best_trial_measured_beside_its_model_is_shown(tmp_path: Path) -> None:
-    home = search(tmp_path / "home", study(trials=7), mixed)
-    measured = {"score": 5.0, "score.mle_70": 6.5, "score.mle_90": 6.25, "score.floor": 1.0, "control.loss": 2.0}
+def test_what_the_best_trial_measured_is_shown_and_what_it_is_read_beside(tmp_path: Path) -> None:
+    asked = study(trials=7).model_copy(update={"metrics": ["mine.size", "absent"]})
+    home = search(tmp_path / "home", asked, mixed)
+    measured = {"score": 5.0, "score.mle_70": 6.5, "score.mle_100": 6.25, "score.floor": 1.0, "control.loss": 2.0,
+                "bits": 2.125, "bits.five_gram": 2.5, "size": 77.0, "loss": 1.0, "score.other": 9.0}  # fmt: skip
     log = EventLog(home)
     log.append([Event(trial=0, step=9, time=1e9, metrics=measured, value=5.0, end="done")])
     log.close()
     found = analysis.summary(home)
     assert found.best is not None
-    assert found.best.controls == {"score": {"mle_70": 6.5, "mle_90": 6.25}}
-    assert found.to_json()["best"]["controls"] == found.best.controls
+    assert found.best.controls == {"score": {"mle_70": 6.5, "mle_100": 6.25, "other": 9.0}}
+    assert list(found.best.metrics.items()) == [("score", 5.0), ("size", 77.0), ("bits", 2.125)]
+    assert {name: found.to_json()["best"][name] for name in ("controls", "metrics")} == {
+        "controls": found.best.controls, "metrics": found.best.metrics,
+    }  # fmt: skip
+    rows = comparison(found)
+    assert {tuple(row) for row in rows} == {
+        ("", "score", "size", "bits"), ("trial 0", "5", "77", "2.125"), ("real rows", "1", "", ""),
+        ("a 5-gram model", "", "", "2.5"), ("likelihood alone at temperature 0.7", "6.5", "", ""),
+        ("likelihood alone at temperature 1", "6.25", "", ""), ("other", "9", "", ""),
+    }  # fmt: skip
+    assert [row[0] for row in rows[:2]] == ["", "trial 0"]
+    lines = [line.split() for line in _shown(found).splitlines()]
+    for row in rows:
+        assert " ".join(row).split() in lines
+
+
+def test_an_objective_with_nothing_beside_it_is_said_once(tmp_path: Path) -> None:
+    found = analysis.summary(search(tmp_path / "home", study(trials=7), mixed))
+    assert found.best is not None
+    assert found.best.metrics == {"score": 5.0}
+    assert comparison(found) == []
+    assert "trial 0 " not in _shown(found)
+    assert "best: trial 0, score 5\n" in _shown(found)
+
+
+def _shown(found: analysis.Summary) -> str:
     out = io.StringIO()
     Console(width=300, file=out).print(summary_table(found))
-    assert "score beside it: 6.5 for mle_70, 6.25 for mle_90" in out.getvalue()
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])

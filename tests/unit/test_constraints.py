@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hpo.progress import summary_table
 from hpo.rows import read_trials
 from hpo.study import Constraint, Study
 from search_spaces import Float, Space
+from trainables.training import alone
 from trainables.training.loop import CONSTRAINTS
 
 SPACE = Space("line", {"x": Float(0.0, 1.0, default=0.1)})
@@ -76,7 +78,7 @@ def test_a_constraint_that_cannot_be_meant_is_refused(written: dict[str, Any], m
     [
         ("gan", "digits", {"metric": "nll", "at_most": 1.0}, "needs a model with a likelihood"),
         ("gan", "ring", {"metric": "fd_self", "at_most": 1.0}, "needs"),
-        ("vae", "digits", {"metric": "nll", "at_most": "2 floor"}, "needs a metric of samples"),
+        ("vae", "digits", {"metric": "nll", "at_most": "2 floor"}, "needs a metric of samples that has one, and 'nll'"),
         ("vae", "digits", {"metric": "coverag", "at_most": 1.0}, "coverage"),
     ],
 )
@@ -94,6 +96,20 @@ def test_a_metric_that_cannot_be_measured_is_refused_before_anything_is_made(
         constraints=[written],
     )
     with pytest.raises(RequestError, match=message):
+        parts.check(request)
+
+
+def test_a_share_of_the_floor_is_refused_where_the_metric_has_none() -> None:
+    request = Study(
+        name="s",
+        model="attention_gan_text",
+        data="english",
+        space="attention_gan_text",
+        objective="reverse_lm",
+        budget={"trials": 1, "epochs": 1},
+        constraints=[{"metric": "reverse_lm", "at_most": "1.1 floor"}],
+    )
+    with pytest.raises(RequestError, match="'reverse_lm' has none. Write a number as its bound"):
         parts.check(request)
 
 
@@ -229,10 +245,11 @@ def test_a_finished_trial_is_judged_by_metrics_of_its_samples_beside_real_rows(t
     assert not any(trial.feasible for trial in found.trials)
     assert all(trial.cause.startswith("sliced_wasserstein ") for trial in found.trials)
     yardsticks = found.yardsticks["sliced_wasserstein"]
-    assert 0.0 < yardsticks["floor"] < 0.05
+    floor = yardsticks["floor"]
+    assert 0.0 < floor < 0.05
     assert 0.0 < yardsticks["copy_of_train"] < 0.05
     assert "nll" not in found.yardsticks, "rows have no likelihood"
-    assert f"{yardsticks['floor']:.4g} for real rows" in _printed(found)
+    assert re.search(rf"^real rows +{re.escape(f'{floor:.4g}')} *$", _printed(found), re.MULTILINE)
 
     export(home, tmp_path / "best")
     written = json.loads((tmp_path / "best" / "metrics.json").read_text(encoding="utf-8"))
@@ -281,8 +298,13 @@ def test_a_function_that_does_not_yield_what_bounds_it_is_lost_at_its_first_yiel
     assert "Correct `constraints` in the study" in found.trials[0].cause
 
 
-def test_a_share_of_a_floor_that_is_not_above_zero_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("known", "told"), [(True, "is -"), (False, "cannot be told")])
+def test_a_share_of_a_floor_that_is_not_above_zero_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, known: bool, told: str
+) -> None:
     """An unbiased distance of real rows lies about 0: twice that would be no bound."""
+    if not known:
+        monkeypatch.setattr(alone, "yardsticks", lambda *given: {})
     request = Study(
         name="floor",
         model="vae",
@@ -297,7 +319,7 @@ def test_a_share_of_a_floor_that_is_not_above_zero_is_refused_before_anything_is
     server.close()
     first = summary(Home(tmp_path / "home")).trials[0]
     assert (first.end, first.steps) == ("lost", 0)
-    assert "a share of a floor needs one above 0" in first.cause
+    assert f"a share of a floor needs one above 0, and kid of real rows {told}" in first.cause
 
 
 def test_a_metric_that_cannot_measure_some_models_of_a_space_is_refused_with_the_space() -> None:

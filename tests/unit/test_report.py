@@ -17,6 +17,7 @@ from dashboards import report
 from hpo import analysis
 from hpo.analysis import Reading
 from hpo.errors import RequestError
+from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.messages import Event, Params
 from hpo.rows import TrialRow
@@ -107,6 +108,20 @@ def test_the_page_has_every_part(home: Home) -> None:
     for text in ("toy", "Trial 0 reached score = 5", "16 of 16", "loss is nan", "ValueError: a bug", "optimizer"):
         assert text in page.text
     assert "finished" in page.text
+
+
+def test_what_the_winner_is_read_beside_is_in_the_page(home: Home) -> None:
+    measured = {"score": 5.0, "score.mle_80": 6.5, "score.copy_of_train": 4.5, "<b>bits": 2.0, "<b>bits.five_gram": 3.0}
+    log = EventLog(home)
+    log.append([Event(trial=0, step=9, time=1e9, metrics=measured, value=5.0, end="done")])
+    log.close()
+    page = page_of(home)
+    assert page.headings[:2] == ["The winner", "Beside the winner"]
+    text = page.text[page.text.index("Beside the winner") : page.text.index("Value of each trial")]
+    for row in ("score<b>bits", "trial 052", "a copy of the training rows4.5", "a 5-gram model3",
+                "likelihood alone at temperature 0.86.5"):  # fmt: skip
+        assert row in text
+    assert not page.all("b")
 
 
 def test_each_figure_is_drawn_once_by_one_copy_of_plotly(home: Home) -> None:
