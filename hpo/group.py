@@ -276,11 +276,12 @@ class Crew:
             return
         floors = trainer.yardsticks([constraint.name for constraint in shares])
         for constraint in shares:
-            floor = floors.get(f"{constraint.name}.floor", 0.0)
-            if floor <= 0:
+            floor = floors.get(f"{constraint.name}.floor")
+            if floor is None or floor <= 0:
                 raise RequestError(
-                    f"constraints: a share of a floor needs one above 0, and {constraint.name} of real rows is "
-                    f"{floor:.4g}. Write a number as the bound of {constraint.key!r}."
+                    f"constraints: a share of a floor needs one above 0, and {constraint.name} of real rows "
+                    f"{'cannot be told' if floor is None else f'is {floor:.4g}'}. Write a number as the bound of "
+                    f"{constraint.key!r}."
                 )
         self._floors_checked = True
 

@@ -108,12 +108,12 @@ def _check_others(study: Study) -> None:
     for constraint in study.constraints:
         if constraint.of_floor:
             metric = plugins.load("metrics", constraint.metric)
-            from trainables.metrics._metric import measures_samples
+            from trainables.metrics._metric import has_floor
 
-            if not measures_samples(metric):
+            if not has_floor(metric):
                 raise RequestError(
-                    f"constraints: a share of the floor needs a metric of samples, and {constraint.name!r} is one of "
-                    "the model itself. Write a number as its bound."
+                    f"constraints: a share of the floor needs a metric of samples that has one, and "
+                    f"{constraint.name!r} has none. Write a number as its bound."
                 )
 
 

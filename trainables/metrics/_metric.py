@@ -80,7 +80,7 @@ class Floorless(Protocol):
     has_floor: ClassVar[bool]
 
 
-def has_floor(metric: Metric) -> bool:
+def has_floor(metric: Metric | type[Metric]) -> bool:
     """Whether what the metric says of real rows that no model saw bounds what it says of samples."""
     return measures_samples(metric) and not (isinstance(metric, Floorless) and not metric.has_floor)
 
