@@ -190,7 +190,7 @@ def check(
 @app.command()
 def doctor(
     target: Annotated[str | None, typer.Argument(metavar="[STUDY|HOME]", help="What is to be run, or goes on.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help="A file or folder of your own data.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="PATH", help="A file or folder of your own data.")] = None,
     study: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the study that fits --data here.")] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=V", help="Change a key of the study.")
@@ -200,7 +200,9 @@ def doctor(
     if data is not None:
         if target is not None:
             raise RequestError(f"doctor: one thing at a time; {target} and --data {data} came. Give one of them.")
-        _explain_data(data, study, changes or [])
+        if not data:  # as a path it would be the folder where one is
+            raise RequestError("doctor: --data names a file or a folder, and it is empty. Name one.")
+        _explain_data(Path(data), study, changes or [])
         return
     if study is not None:
         raise RequestError(f"doctor: --study {study} is written for data. Give them: --data PATH.")

@@ -10,7 +10,7 @@ import itertools
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,8 @@ _AXES = {
     "audio": "channels, samples",
     "text": "tokens",
 }
+# What stands beside an image or a sound under its name to describe it.
+_DESCRIBES = ".txt"
 # Of a long list, such as the characters of a text, so much is shown.
 _SHOWN = 100
 
@@ -73,6 +75,8 @@ def loader_of(path: Path) -> str:
                            "Correct it.")  # fmt: skip
     readers = _readers("READS_FOLDER" if path.is_dir() else "READS_FILE")
     suffixes = suffixes_in(path)
+    if path.is_dir():
+        suffixes -= _descriptions(path, {suffix for known in readers.values() for suffix in known})
     read = {name: sum(suffixes[suffix] for suffix in known) for name, known in readers.items()}
     best = max(read, key=lambda name: read[name], default=None)
     if best is None or read[best] == 0:
@@ -84,9 +88,30 @@ def suffixes_in(path: Path) -> Counter[str]:
     """How many files of each suffix a folder holds, hidden ones left out; of a file its own."""
     if path.is_file():
         return Counter([path.suffix.lower()])
-    inside = (file for file in path.rglob("*") if file.is_file())
-    parts_of = ((file, file.relative_to(path).parts) for file in inside)
-    return Counter(file.suffix.lower() for file, names in parts_of if not any(n.startswith(".") for n in names))
+    return Counter(file.suffix.lower() for file in _files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    """The files in a folder and below. Raises RequestError for one that cannot be opened."""
+    from trainables.data._own import within
+
+    found = list(within(path))
+    if found == [path]:
+        raise RequestError(
+            f"data: a folder must be open to you, and {path} is not. Give yourself the right to read it."
+        )
+    return [file for file in found if not file.is_dir()]
+
+
+def _descriptions(path: Path, read: Set[str]) -> Counter[str]:
+    """The text files that are named as one of another kind that is read, such as the boxes or the caption of an image,
+    and what lists their classes."""
+    files = _files(path)
+    named = {file.stem for file in files if file.suffix.lower() in read - {_DESCRIBES}}
+    texts = [file for file in files if file.suffix.lower() == _DESCRIBES]
+    if not any(file.stem in named for file in texts):
+        return Counter()
+    return Counter({_DESCRIBES: sum(file.stem in named or file.stem == "classes" for file in texts)})
 
 
 def study_for(path: Path, *, changes: Sequence[str] = ()) -> tuple[Study, str]:

@@ -231,3 +231,28 @@ def test_bad_files_get_one_message(tmp_path: Path) -> None:
         array_file.load(path=str(tmp_path / "gone.npz"))
     with pytest.raises(ValueError, match="is a folder: give a file"):
         array_file.load(path=str(tmp_path))
+
+
+@pytest.mark.parametrize("declined", [None, ""])
+def test_classes_and_splits_can_be_declined(tmp_path: Path, declined: str | None) -> None:
+    path = saved(tmp_path, x=BYTES, y=np.array([7] + [8] * 29), split=np.zeros(30, int))
+    with pytest.raises(ValueError, match=r"the class '7'.* or do without classes \(.*y: null of arrays\)"):
+        array_file.load(path=path)
+    data = array_file.load(path=path, y=declined, split=declined)
+    assert data.classes == 0
+    assert data.sha256 == array_file.load(path=saved(tmp_path, x=BYTES)).sha256
+
+
+def test_python_objects_are_named_as_such_in_a_lone_array_too(tmp_path: Path) -> None:
+    np.save(tmp_path / "own.npy", np.array([[1, 2], [3]], dtype=object))
+    with pytest.raises(ValueError, match="the array 'x' holds Python objects, which are never read"):
+        array_file.load(path=str(tmp_path / "own.npy"))
+
+
+def test_of_rows_that_are_copied_across_splits_those_to_train_on_stay(tmp_path: Path) -> None:
+    x = np.concatenate([BYTES[:4], BYTES])
+    data = array_file.load(path=saved(tmp_path, x=x, split=np.array([2] * 4 + [0] * 24 + [1] * 3 + [2] * 3)))
+    assert [len(split) for _, split in data.splits()] == [24, 3, 3]
+    assert "copies across splits that were removed: x[0] of x[4], x[1] of x[5], x[2] of x[6], x[3] of x[7]" in (
+        data.notes
+    )

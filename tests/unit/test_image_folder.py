@@ -291,7 +291,7 @@ def test_the_path_of_a_picture_in_a_table_stays_in_the_folder(tmp_path: Path) ->
     for path in ("000.png", "./000.png", "deeper/../000.png", str(folder / "000.png")):
         assert file_within(folder, path) == folder / "000.png"
     for path in ("../secret.png", "a/../../secret.png", str(tmp_path / "secret.png"), str(tmp_path / "own2.png")):
-        with pytest.raises(ValueError, match="its path must lead to a file in .*: copy the image there"):
+        with pytest.raises(ValueError, match=r"its path must lead to a file in .*: copy the image there"):
             file_within(folder, path)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,3 +57,45 @@ def test_where_groups_of_several_classes_leave_a_split_without_one_another_seed_
 def test_a_name_that_is_no_utf_8_is_a_name() -> None:
     places = _own.held_out([f"caf\udce9{number}.png" for number in range(40)])
     assert sum(map(len, places.values())) == 40
+
+
+def test_links_to_folders_are_followed_once_and_hidden_files_are_none(tmp_path: Path) -> None:
+    for name in ("own/a/1.png", "elsewhere/2.png", "own/.cache/3.png", "own/a/.4.png", "own/a/notes.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "own" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "own" / "a" / "up").symlink_to(tmp_path / "own")
+    (tmp_path / "elsewhere" / "around").symlink_to(tmp_path / "own" / "a")
+    found = [file.relative_to(tmp_path / "own").as_posix() for file in _own.files_in(tmp_path / "own", (".png",))]
+    assert found == ["a/1.png", "b/2.png", "b/around/1.png"]
+
+
+def test_links_to_nothing_and_closed_folders_count_as_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("open", "closed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").touch()
+    (tmp_path / "2.png").symlink_to("annex/2")
+    scandir = os.scandir
+
+    def refuse(folder: Path) -> Iterator[os.DirEntry[str]]:
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    files = _own.files_in(tmp_path, (".png",))
+    with pytest.raises(ValueError, match="2 of 3 are not: ") as told:
+        _own.read_each(files, Path.read_bytes, skip_broken=False)
+    assert "2.png: it is a link to annex/2, where nothing is: fetch or copy the file itself" in str(told.value)
+    assert "closed: this folder cannot be opened: give yourself the right to read it" in str(told.value)
+    found, notes = _own.read_each(files, Path.read_bytes, skip_broken=True)
+    assert list(found) == [tmp_path / "open" / "1.png"]
+    assert len(notes) == 2
+    with pytest.raises(ValueError, match="closed: this folder cannot be opened"):
+        _own.read_each(_own.files_in(tmp_path / "closed", (".png",)), Path.read_bytes, skip_broken=True)
+
+
+def test_an_empty_path_is_not_the_folder_where_one_is() -> None:
+    for folder in (False, True):
+        with pytest.raises(ValueError, match="and it is empty: name one"):
+            _own.existing("", folder=folder)

@@ -68,6 +68,35 @@ def test_a_folder_is_what_most_of_its_files_are_and_hidden_ones_are_none(tmp_pat
     assert own_data.loader_of(tmp_path) == "csv_file"
 
 
+def test_images_with_texts_that_describe_them_are_images(tmp_path: Path) -> None:
+    for number in range(3):
+        for name in (f"images/{number}.jpg", f"labels/{number}.txt"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+    (tmp_path / "labels" / "classes.txt").touch()
+    assert own_data.loader_of(tmp_path) == "image_folder"
+    for number in range(4):
+        (tmp_path / f"letter{number}.txt").touch()
+    assert own_data.loader_of(tmp_path) == "text_file"
+
+
+def test_a_folder_behind_a_link_counts_and_a_closed_one_is_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1.png").touch()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "cats").symlink_to(tmp_path / "elsewhere")
+    assert own_data.loader_of(tmp_path / "own") == "image_folder"
+
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(RequestError, match=r"a folder must be open to you, and .*own is not"):
+        own_data.loader_of(tmp_path / "own")
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -120,6 +149,7 @@ def test_the_command_prints_or_writes_the_study_and_makes_nothing_else(
     ("arguments", "message"),
     [
         (["--data", "photos"], r"1 of 33 are not: photos/disk/broken\.png: "),
+        (["--data", ""], "--data names a file or a folder, and it is empty. Name one"),
         (["--data", "photos", "--set", "data.sise=8"], "image_folder takes path, size.*; sise came"),
         (["--data", "photos", "--set", "data=digits"], "changes an option of the loader; data='digits' came"),
         (["digits-vae", "--data", "photos"], "one thing at a time; digits-vae and --data photos came"),

@@ -80,6 +80,20 @@ def test_a_header_that_scipy_refuses_is_read_by_the_standard_library(tmp_path: P
         assert np.array_equal(read_sound(path).x, expected)
 
 
+@pytest.mark.parametrize("size", [0, 2**32 - 1])
+def test_a_streamed_file_does_not_say_its_length_and_is_read_whole(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.wav"
+    write(path, tone(330.0))
+    expected = read_sound(path).x
+    stored = bytearray(path.read_bytes())
+    # A chunk before the samples, as ffmpeg writes one.
+    stored[36:36] = b"LIST" + struct.pack("<I", 4) + b"INFO"
+    for place in (4, stored.index(b"data") + 4):
+        stored[place : place + 4] = struct.pack("<I", size)
+    path.write_bytes(stored)
+    assert np.array_equal(read_sound(path).x, expected)
+
+
 def test_the_rate_is_that_of_most_files_and_the_others_keep_their_pitch(folder: Path) -> None:
     write(folder / "high.wav", tone(440.0, rate=22050), rate=22050)
     data = wav_folder.load(path=str(folder), samples=1000)
@@ -185,6 +199,8 @@ def spoiled(folder: Path, kind: str) -> None:
         wavfile.write(path, RATE, x)
     elif kind == "no samples":
         wavfile.write(path, RATE, np.zeros(0, np.int16))
+    elif kind == "no channels":
+        path.write_bytes(good[:22] + struct.pack("<H", 0) + good[24:])
     elif kind == "compressed":
         path.write_bytes(good[:20] + struct.pack("<H", 2) + good[22:])
     else:
@@ -200,6 +216,7 @@ BAD = {
     "NaN": "sample 7 of channel 0 is nan: mend it",
     "no samples": "it holds 0 samples at 8000 a second: record it again",
     "compressed": "its sound cannot be read",
+    "no channels": "its sound cannot be read (its header contradicts itself): save it as PCM of 16 bits",
 }
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +39,8 @@ NAMED = 5
 
 def existing(path: str, *, folder: bool) -> Path:
     """The path, which leads to a folder or to a file; raises `ValueError` where it does not."""
+    if not path:
+        raise ValueError("the path must lead to a file or a folder, and it is empty: name one")
     kind, found = ("folder", Path(path).is_dir()) if folder else ("file", Path(path).is_file())
     if found:
         return Path(path)
@@ -50,16 +53,37 @@ def existing(path: str, *, folder: bool) -> Path:
 def files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """Every file with one of these suffixes in the folder or below, sorted; hidden ones are left out.
 
-    Raises `ValueError` where there is none.
+    So are links to nothing and folders that cannot be opened, which `read_each` counts as broken. Raises `ValueError`
+    where there is none.
     """
-    within = (file.relative_to(folder) for file in folder.rglob("*") if file.suffix.lower() in suffixes)
-    files = sorted(file for file in within if not any(part.startswith(".") for part in file.parts))
-    found = [folder / file for file in files if (folder / file).is_file()]
+    inside = sorted(within(folder), key=lambda file: file.relative_to(folder))
+    # A folder that is closed may hold such files.
+    found = [file for file in inside if file.suffix.lower() in suffixes or file.is_dir()]
     if not found:
-        there = sorted({file.suffix or file.name for file in folder.rglob("*") if file.is_file()})
+        there = sorted({file.suffix or file.name for file in inside})
         said = f"holds {', '.join(there[:NAMED])}" if there else "is empty"
         raise ValueError(f"the folder must hold files {', '.join(suffixes)}, and {folder} {said}: give another folder")
     return found
+
+
+def within(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Every file in the folder or below, hidden ones left out, links to nothing and folders that are closed included.
+
+    Links to folders are followed, but not to those `above`.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from within(Path(entry.path), (*above, real))
+        elif entry.is_file() or entry.is_symlink():
+            yield Path(entry.path)
 
 
 def read_each(
@@ -74,6 +98,8 @@ def read_each(
     broken: dict[Item, str] = {}
     for file in files:
         try:
+            if isinstance(file, Path):
+                _check_there(file)
             found[file] = read(file)
         except (ValueError, OSError, EOFError) as error:
             broken[file] = " ".join(str(error).split()) or type(error).__name__
@@ -84,6 +110,14 @@ def read_each(
             f"remove them, or leave them out with skip_broken: true"
         )
     return found, [f"left out {file}: {reason}" for file, reason in broken.items()]
+
+
+def _check_there(file: Path) -> None:
+    """Raise `ValueError` for a folder that cannot be opened, and for a link to nothing."""
+    if file.is_dir():
+        raise ValueError("this folder cannot be opened: give yourself the right to read it")
+    if file.is_symlink() and not file.exists():
+        raise ValueError(f"it is a link to {os.readlink(file)}, where nothing is: fetch or copy the file itself")
 
 
 def _more(found: Sized, mark: str = ", ") -> str:

@@ -6,7 +6,9 @@ W samples of a window.
 
 from __future__ import annotations
 
+import io
 import math
+import struct
 import warnings
 import wave
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 SUFFIXES = (".wav", ".wave")
 # How a wav file begins: in little endian, in big endian, and with sizes of 64 bits.
 _BEGINS = (b"RIFF", b"RIFX", b"RF64")
+# The size that a program writes which does not know it, such as one that writes to a pipe.
+_UNKNOWN = (0, 2**32 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +90,38 @@ def _decoded(file: Path) -> tuple[int, NDArray[np.generic]]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            sample_rate, x = wavfile.read(file)
+            sample_rate, x = wavfile.read(_with_sizes(file))
         except Exception as refused:  # whatever a library meets in a file that is not what it says
             try:
                 sample_rate, x = _decoded_plainly(file)
             except (wave.Error, EOFError, ValueError):
-                raise ValueError(f"its sound cannot be read ({refused}): save it as PCM of 16 bits") from None
+                # Of an error in the library's own code the user could make nothing.
+                why = str(refused) if isinstance(refused, ValueError) else "its header contradicts itself"
+                raise ValueError(f"its sound cannot be read ({why}): save it as PCM of 16 bits") from None
     if any("prematurely" in str(warning.message) for warning in said):
         raise ValueError("it ends before its sound does, so part of it is lost: copy or record it again")
     return int(sample_rate), x
+
+
+def _with_sizes(file: Path) -> Path | io.BytesIO:
+    """The file, or where it was streamed and so does not say how long it is, its content with the sizes that it has."""
+    with file.open("rb") as opened:
+        if opened.read(4) != b"RIFF":
+            return file
+        (whole,) = struct.unpack("<I", opened.read(4).ljust(4, b"\xff"))
+        if whole not in _UNKNOWN:
+            return file
+    content = bytearray(file.read_bytes())
+    place = 12
+    while place + 8 <= len(content):
+        name, (size,) = content[place : place + 4], struct.unpack_from("<I", content, place + 4)
+        if name == b"data":
+            if size in _UNKNOWN:
+                struct.pack_into("<I", content, place + 4, len(content) - place - 8)
+            struct.pack_into("<I", content, 4, len(content) - 8)
+            break
+        place += 8 + size + size % 2
+    return io.BytesIO(bytes(content))
 
 
 def _decoded_plainly(file: Path) -> tuple[int, NDArray[np.generic]]:

@@ -28,8 +28,8 @@ def load(
     *,
     path: str,
     x: str = "x",
-    y: str | None = None,
-    split: str | None = None,
+    y: str | None = "y",
+    split: str | None = "split",
     layout: str | None = None,
     levels: int | None = None,
     scale: bool = True,
@@ -38,11 +38,11 @@ def load(
 ) -> Data:
     """The rows of an array: images [C, H, W], series [T, F] or points [D]; the same call returns the same bytes.
 
-    x, y, split: names of arrays in an .npz. Without `x` an only array is it; without the others they are taken if they
-    are there by these names. layout: what the axes are: NHW, NHWC, NCHW (images), NT, NTF, NFT (series), ND (points);
-    found by itself for bytes and for 4 axes of which one has 1 or 3 colors. levels: how many, where the numbers do not
-    tell. scale: whether real numbers are scaled. held_out: the share for validation, and as much for test. Raises
-    `ValueError` with the file's name.
+    x, y, split: names of arrays in an .npz. Without `x` an only array is it; the others are taken if they are there by
+    these names, and declined by null. layout: what the axes are: NHW, NHWC, NCHW (images), NT, NTF, NFT (series), ND
+    (points); found by itself for bytes and for 4 axes of which one has 1 or 3 colors. levels: how many, where the
+    numbers do not tell. scale: whether real numbers are scaled. held_out: the share for validation, and as much for
+    test. Raises `ValueError` with the file's name.
     """
     file = _own.existing(path, folder=False)
     try:
@@ -96,13 +96,13 @@ def _read(
             return found
 
         def optional(name: str | None, usual: str) -> NDArray[Any] | None:
-            return array(name or usual) if name is not None or usual in there else None
+            return None if not name or (name == usual and usual not in there) else array(name)
 
         return array(x), optional(y, "y"), optional(split, "split")
 
 
 def _unreadable(name: str, error: ValueError) -> ValueError:
-    if "Object arrays" in str(error):
+    if "Object arrays" in str(error) or "Python objects" in str(error):  # read, or mapped
         return ValueError(f"the array {name!r} holds Python objects, which are never read: save it as plain numbers, "
                           "all rows of one shape")  # fmt: skip
     return ValueError(f"the array {name!r} is broken ({error}): save or copy it anew")
