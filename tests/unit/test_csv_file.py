@@ -21,6 +21,10 @@ NOISE = np.random.RandomState(0).standard_normal((STEPS, 2)).round(3)
 LINES = [f"{a},{b + 5:.3f}" for a, b in NOISE]
 PLAIN = "\n".join(["a,b", *LINES]) + "\n"
 
+# Two lines each row; and whole numbers with a point between thousands.
+QUOTED = "a,b,c\n" + "".join(f'{line},"x\ny"\n' for line in LINES[:300])
+MARKED = "a,b\n" + "".join(f"{x},{n if n < 300 else f'1.{n}'}\n" for n, (x, _) in enumerate(NOISE))
+
 
 def saved(folder: Path, text: str | bytes, name: str = "table.csv") -> str:
     content = text.encode() if isinstance(text, str) else text
@@ -203,6 +207,8 @@ def test_short_gaps_are_filled_on_a_line_and_long_ones_left_out() -> None:
         (PLAIN.replace(",", "\t"), {}, r"columns are separated by '\t'"),
         (PLAIN.replace(",", "|"), {}, "columns are separated by '|'"),
         (PLAIN.replace(",", "~"), {"sep": "~"}, ""),
+        ("sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"), {}, "columns are separated by ';'"),
+        ("sep=~\n" + PLAIN.replace(",", "~"), {}, "columns are separated by '~'"),
         ("\ufeff" + PLAIN, {}, ""),
         (PLAIN.encode("utf-16"), {"encoding": "utf-16"}, ""),
         (PLAIN.replace("\n", "\r\n"), {}, ""),
@@ -236,6 +242,15 @@ def test_thousands_and_decimal_commas(tmp_path: Path) -> None:
     plain = "\n".join(["a,b", *(f"{a},{b}" for a, b in millions)])
     assert data.sha256 == csv_file.load(path=saved(tmp_path, plain), scale=False).sha256
     assert "numbers have a decimal ','" in data.notes
+
+
+def test_points_between_thousands_and_decimal_points_are_as_stated(tmp_path: Path) -> None:
+    path = saved(tmp_path, MARKED)
+    options: dict[str, Any] = {"columns": "b", "scale": False}
+    assert csv_file.load(path=path, thousands=".", **options).value_range[1] > 1300
+    assert csv_file.load(path=path, decimal=".", **options).value_range[1] < 1000
+    for other in (MARKED.replace(",7\n", ",7.5\n"), MARKED.replace("1.599", "1599")):
+        csv_file.load(path=saved(tmp_path, other), columns="b")
 
 
 @pytest.mark.parametrize(
@@ -454,7 +469,17 @@ def test_a_split_of_rows_hardly_moves_when_rows_are_added(tmp_path: Path) -> Non
         (with_line(101, "1.5,broken"), {}, "'b' holds 1 that are none, such as 'broken' in line 101: mend them"),
         (with_line(101, "1.5,2,3"), {}, "the cells of the first one (Expected 2 fields in line 101, saw 3): mend it"),
         (with_line(11, "1.5,2,3"), {}, "the cells of the first one (Expected 2 fields in line 11, saw 3): mend it"),
-        (with_line(101, '1.5,"2'), {}, "(EOF inside string starting at row 100): mend it"),
+        (with_line(101, '1.5,"2'), {}, "(EOF inside string starting at line 101): mend it"),
+        ("sep=,\n" + with_line(100, "1.5,broken"), {}, "such as 'broken' in line 101"),
+        ("sep=,\n" + with_line(100, "1.5,2,3"), {}, "(Expected 2 fields in line 101, saw 3)"),
+        (QUOTED + "1.5,2,3,4\n", {}, "(Expected 3 fields in line 602, saw 4): mend it"),
+        (QUOTED + "1.5,wrong,x\n", {}, "such as 'wrong' in line 602"),
+        (QUOTED + "1.5,,x\n", {}, "such as 'b' in line 602"),
+        (MARKED, {}, "'b' holds 1.300 in line 302 beside whole numbers such as 0: state thousands: '.', or decimal: "
+                     "'.' if it is a fraction"),
+        (MARKED.replace(",", ";").replace(".", ","), {}, "'b' holds 1,300 in line 302 beside whole numbers such as 0: "
+                                                         "state thousands: ',', or decimal: ','"),
+        ("\n" * 60 + PLAIN, {}, "the file must hold a table, and it begins with empty lines only"),
         (with_line(2, "1,2,3"), {}, "every line must have the cells of the first one"),
         (PLAIN, {"columns": ["a", "bb"]}, "columns must name a column, and there is no 'bb': the nearest is 'b'"),
         (PLAIN, {"time": "hour"}, "time must name a column, and there is no 'hour': there are a, b; correct it"),

@@ -7,6 +7,7 @@ such as its separator, and what was left out of it, is in the notes. Floor: nump
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -15,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ SEPARATORS = (",", ";", "\t", "|")
 HEAD = 50
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 DECIMAL_POINT = re.compile(r"\s*[-+]?\d+\.\d+\s*")
+LINE_END = re.compile(r"\r\n|\r|\n")
+# What Excel takes for the separator, if it is the first line.
+STATED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 
 def load(
@@ -148,12 +152,18 @@ def _read(
     import pandas as pd
 
     text = _decoded(file, encoding)
-    head = text.splitlines()[:HEAD]
+    lines = LINE_END.split(text)
+    stated = STATED.fullmatch(lines[0])
+    skipped = 0 if stated is None else 1
+    head = lines[skipped : skipped + HEAD]
+    if not any(map(str.strip, head)):
+        raise ValueError("the file must hold a table, and it begins with empty lines only: remove these")
     if sep is None:
-        sep = _separator(head, decimal=decimal)
+        sep = _separator(head, decimal=decimal) if stated is None else stated[1]
         if sep != ",":
             said[f"columns are separated by {sep!r}"] = None
     cells = _cells(head, sep)
+    guessed = decimal is None
     if decimal is None:
         decimal = _decimal(cells, besides=sep + (thousands or ""))
         if decimal != ".":
@@ -163,37 +173,80 @@ def _read(
         if not header:
             said["the first line has numbers, so columns have no names and are called 1, 2, ... (else state header: "
                  "true)"] = None  # fmt: skip
+    options: dict[str, Any] = {
+        "sep": sep,
+        "decimal": decimal,
+        "thousands": thousands,
+        "header": 0 if header else None,
+        "index_col": False,
+        "skiprows": skipped,
+        "skip_blank_lines": False,
+        "skipinitialspace": True,
+        "low_memory": False,
+    }
+    begins = _begins(lines, sep)
     try:
         with warnings.catch_warnings():
             # That a row has more cells than the header, which would lose them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                io.StringIO(text),
-                sep=sep,
-                decimal=decimal,
-                thousands=thousands,
-                header=0 if header else None,
-                index_col=False,
-                skip_blank_lines=False,
-                skipinitialspace=True,
-                low_memory=False,
-            )
+            table: pd.DataFrame = pd.read_csv(io.StringIO(text), **options)
     except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+        # pandas counts rows, lines from 1 and what it calls rows from 0.
+        reason = re.sub(r"(line|row) (\d+)", lambda at: f"line {begins[int(at[2]) - (at[1] == 'line')]}", reason)
         raise ValueError(
             f"every line must have the cells of the first one ({reason}): mend it, or correct sep"
         ) from None
-    table.index += 2 if header else 1
+    first = skipped + (1 if header else 0)
+    table.index = pd.Index(begins[first : first + len(table)])
     table.columns = [str(column).strip() if header else str(place) for place, column in enumerate(table.columns, 1)]
-    return _without_blanks(table, text).dropna(axis=1, how="all")
+    if guessed and (suspects := [place for place in range(table.shape[1]) if _may_be_thousands(table.iloc[:, place])]):
+        written: pd.DataFrame = pd.read_csv(io.StringIO(text), **options, usecols=suspects, dtype=str)
+        _check_thousands(table, written, suspects, mark=decimal)
+    return _without_blanks(table, lines).dropna(axis=1, how="all")
 
 
-def _without_blanks(table: pd.DataFrame, text: str) -> pd.DataFrame:
+def _begins(lines: list[str], sep: str) -> Sequence[int]:
+    """The line, from 1, in which each row begins: quoted cells may hold line ends."""
+    if any('"' in line for line in lines):
+        rows = csv.reader(lines, delimiter=sep, skipinitialspace=True)
+        with contextlib.suppress(csv.Error):  # a cell that is longer than this module takes
+            return [1, *(rows.line_num + 1 for _ in rows)]
+    return range(1, len(lines) + 1)
+
+
+def _may_be_thousands(column: pd.Series[Any]) -> bool:
+    """Whether all numbers are below 1000, as 1.234 is for 1234, and some but not all of them are whole."""
+    if column.dtype != np.float64:
+        return False
+    size = column.dropna().abs()
+    whole = size % 1 == 0
+    return bool((size < 1000).all() and (size[~whole] > 1).all() and whole.any() and not whole.all())
+
+
+def _check_thousands(table: pd.DataFrame, cells: pd.DataFrame, places: list[int], *, mark: str) -> None:
+    """Raise `ValueError` for a column where each mark has three digits behind it, and some numbers have no mark.
+
+    cells: as they are written, of the columns at these places.
+    """
+    for place, (_, column) in zip(places, cells.items(), strict=True):
+        written = column.dropna().str.strip()
+        marked = written.str.contains(mark, regex=False)
+        if not marked.all() and written[marked].str.fullmatch(rf"[-+]?[1-9]\d{{0,2}}\{mark}\d{{3}}").all():
+            row: Any = marked.idxmax()
+            raise ValueError(
+                f"it must be plain what a mark in a number means, and {table.columns[place]!r} holds "
+                f"{written[row]} in line {table.index[row]} beside whole numbers such as {written[~marked].iloc[0]}: "
+                f"state thousands: '{mark}', or decimal: '{mark}' if it is a fraction"
+            )
+
+
+def _without_blanks(table: pd.DataFrame, lines: list[str]) -> pd.DataFrame:
     """The table without rows of blank lines, and without rows of empty cells at its end; others lack their numbers."""
     empty = table.index[table.isna().all(axis=1)]
     if len(empty) == 0:
         return table
-    lines, last = text.splitlines(), table.dropna(how="all").index.max()
+    last = table.dropna(how="all").index.max()
     return table.drop([line for line in empty if line > last or not lines[line - 1].strip()])
 
 
@@ -237,7 +290,9 @@ def _separator(head: list[str], *, decimal: str | None) -> str:
 
 
 def _decimal(cells: list[list[str]], *, besides: str) -> str:
-    """A comma where some cell reads as 1,5 but none as 1.5, and it is none of the other marks; else a point."""
+    """A comma where some cell reads as 1,5 but none as 1.5, or where the point is another mark; else a point."""
+    if "." in besides:
+        return ","
     flat = [cell.translate(dict.fromkeys(map(ord, besides))) for row in cells for cell in row]
     commas = "," not in besides and any(DECIMAL_COMMA.fullmatch(cell) for cell in flat)
     return "," if commas and not any(DECIMAL_POINT.fullmatch(cell) for cell in flat) else "."
