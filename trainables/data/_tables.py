@@ -165,8 +165,8 @@ def _features(tables: Mapping[str, pd.DataFrame], form: Form, *, place: str, sai
         used = _listed(f"{column!r}, the {option}" for option, column in roles.items() if column is not None)
         besides = f" (besides {used})" if used else ""
         raise ValueError(
-            f"a table must have columns of numbers that all of its files share, and "
-            f"{_listed(map(repr, free)) or 'no other column'}{besides} holds none: name the separator with sep, or "
+            f"a table must have columns of numbers that all of its files share, and there "
+            f"are none in {_listed(map(repr, free)) or 'any'}{besides}: name the separator with sep, or "
             "give another table"
         )
     if left := [column for column in free if column not in names]:
