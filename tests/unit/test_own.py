@@ -99,3 +99,18 @@ def test_an_empty_path_is_not_the_folder_where_one_is() -> None:
     for folder in (False, True):
         with pytest.raises(ValueError, match="and it is empty: name one"):
             _own.existing("", folder=folder)
+
+
+def test_names_that_are_no_utf_8_can_be_printed_wherever_they_are_said() -> None:
+    def read(file: str) -> str:
+        if file.startswith("bad"):
+            raise ValueError("broken")
+        return file
+
+    name = "caf\udce9.png"
+    _, broken = _own.read_each([name, f"bad{name}"], read, skip_broken=True)
+    _, copies = _own.originals(np.zeros((2, 3)), names=[name, "2.png"], parts=None, classes=None)
+    _, classes, _ = _own.folder_classes([Path(name) / "1.png", Path("tea") / "1.png"])
+    assert broken == [r"left out badcaf\xe9.png: broken"]
+    assert copies[1] == r"copies that were removed: 2.png of caf\xe9.png"
+    assert classes == [r"caf\xe9.png", "tea"]

@@ -104,12 +104,12 @@ def read_each(
         except (ValueError, OSError, EOFError) as error:
             broken[file] = " ".join(str(error).split()) or type(error).__name__
     if broken and (not skip_broken or not found):
-        named = "; ".join(f"{file}: {reason}" for file, reason in list(broken.items())[:NAMED])
+        named = "; ".join(f"{printable(file)}: {reason}" for file, reason in list(broken.items())[:NAMED])
         raise ValueError(
             f"all must be readable, and {len(broken)} of {len(files)} are not: {named}{_more(broken, '; ')}: mend or "
             f"remove them, or leave them out with skip_broken: true"
         )
-    return found, [f"left out {file}: {reason}" for file, reason in broken.items()]
+    return found, [f"left out {printable(file)}: {reason}" for file, reason in broken.items()]
 
 
 def _check_there(file: Path) -> None:
@@ -118,6 +118,11 @@ def _check_there(file: Path) -> None:
         raise ValueError("this folder cannot be opened: give yourself the right to read it")
     if file.is_symlink() and not file.exists():
         raise ValueError(f"it is a link to {os.readlink(file)}, where nothing is: fetch or copy the file itself")
+
+
+def printable(name: object) -> str:
+    """The name of a file as text that any terminal and log takes: bytes of it that are no UTF-8 as their numbers."""
+    return str(name).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _more(found: Sized, mark: str = ", ") -> str:
@@ -164,7 +169,7 @@ def originals(
         ("copies of another class", [(a, b) for a, b in pairs if classes is not None and classes[a] != classes[b]]),
     )
     for kind, found in kinds:
-        listed = ", ".join(f"{names[copy]} of {names[own]}" for copy, own in found[:NAMED])
+        listed = ", ".join(f"{printable(names[copy])} of {printable(names[own])}" for copy, own in found[:NAMED])
         notes += [f"{kind} that were removed: {listed}{_more(found)}"] * bool(found)
     if parts is not None and (gone := set(parts) - {parts[place] for place in kept}):
         notes.append(f"{', '.join(sorted(gone))} held nothing else, and is held out of train instead")
@@ -295,7 +300,7 @@ def folder_classes(files: Sequence[Path], labels: str = "auto") -> tuple[list[st
     # Without training, test and validation are no classes either, unless the user says so.
     if splits or (stated and not outside and labels == "auto"):
         heads = [head[1:] for head in heads]
-    classes = [head[0] for head in heads if head]
+    classes = [printable(head[0]) for head in heads if head]
     whole = len(classes) == len(files) and len(set(classes)) > 1
     if labels == "folders" and not whole:
         raise ValueError(
