@@ -487,8 +487,8 @@ def test_a_split_of_rows_hardly_moves_when_rows_are_added(tmp_path: Path) -> Non
         (PLAIN.replace("\n", ",x\n"), {"columns": ["a", "x"]}, "'x' holds 600 that are none, such as 'x' in line 2: "
                                                                "name another column"),
         (PLAIN.replace("\n", ",7\n").replace("b,7", "b,c"), {"columns": ["a", "c"]}, "'c' holds one number all along"),
-        ("word,city\n" + "x,y\n" * 50, {}, "that all of its files share, and there are none in 'word', 'city': name the "
-                                             "separator with sep"),
+        ("word,city\n" + "x,y\n" * 50, {}, "that all of its files share, and there are none in 'word', 'city': name "
+                                             "the separator with sep"),
         ("date,a\n" + "2024-01-01,x\n" * 50, {}, "and there are none in 'a' (besides 'date', the time)"),
         (PLAIN, {"columns": []}, "columns must name one at least, and they are []: name some, or leave columns out"),
         ("a,b\n" + '"1,000.5","2,000.5"\n' * 50, {}, "such as '1,000.5' in line 2: mend them, or state decimal or "
