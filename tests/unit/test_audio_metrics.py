@@ -26,9 +26,10 @@ from trainables.metrics import (
     trts,
     tstr,
 )
-from trainables.metrics._features import Extractor, features_of
+from trainables.metrics._features import Extractor, features_of, train_extractor
 from trainables.metrics._metric import Measurement, Metric, prepare, refusal
 from trainables.metrics._samples import Replay
+from trainables.metrics._sliced import unit_directions
 from trainables.metrics._spectra import BANDS, SILENCE, log_mel, log_power, mel_bank, summary
 from trainables.models.gan import Model as Gan
 
@@ -206,6 +207,42 @@ def test_the_spectral_distance_is_the_mean_of_its_resolutions(data: Data, monkey
         each.append(measured(stft_distance.Metric(), quiet, data).value)
     assert len(set(each)) == 3
     assert whole == pytest.approx(sum(each) / 3, rel=1e-6)
+
+
+def test_directions_are_drawn_once_a_resolution(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def counted(numbers: int) -> Tensor:
+        drawn.append(numbers)
+        return unit_directions(numbers)
+
+    whole = stft_distance._projected(data.train.x[:20])
+    monkeypatch.setattr(stft_distance, "unit_directions", counted)
+    monkeypatch.setattr(_samples, "CHUNK_ROWS", 7)
+    torch.testing.assert_close(stft_distance._projected(data.train.x[:20]), whole)
+    assert len(drawn) == len(stft_distance.WINDOWS)
+
+
+@pytest.mark.parametrize(("most", "times"), [(10**9, 1), (0, 4)])
+def test_an_extractor_shows_pictures_that_were_made_once_if_they_fit(
+    monkeypatch: pytest.MonkeyPatch, most: int, times: int
+) -> None:
+    """A picture for each of 3 steps, and one for the features of all rows; or all of them at once, before."""
+    made: list[int] = []
+    of_rows = _pictures.Spectrograms.__call__
+
+    def counted(pictures: _pictures.Spectrograms, x: Tensor) -> Tensor:
+        made.append(len(x))
+        return of_rows(pictures, x)
+
+    monkeypatch.setattr(_pictures.Spectrograms, "__call__", counted)
+    monkeypatch.setattr(_features, "STEPS", 3)
+    monkeypatch.setattr(_features, "MOST_BYTES", most)
+    data = short(60)
+    found = train_extractor(data)
+    assert len(made) == times
+    monkeypatch.setattr(_features, "MOST_BYTES", 10**9 - most)
+    assert torch.equal(found(data.validation.x), train_extractor(data)(data.validation.x))
 
 
 def test_the_spectral_distance_is_in_nats() -> None:

@@ -192,6 +192,13 @@ def test_a_shuffle_out_of_range_is_refused(changed: dict[str, float], message: s
         knobs(**changed)
 
 
+def test_a_shuffle_farther_than_a_map_is_long_is_refused() -> None:
+    # The maps of 512 samples are 128 and 32 long, and the last, which is not moved, is 8.
+    build(sounds(512), phase_shuffle=32)
+    with pytest.raises(ValueError, match="at most 32 places, the shortest map that is moved, and it is 33: lower it"):
+        build(sounds(512), phase_shuffle=33)
+
+
 def test_a_shuffle_without_waves_is_refused() -> None:
     with pytest.raises(ValueError, match="belongs to the architecture 'wave', and it is 'mlp': remove it"):
         build(architecture="mlp", depth=1, phase_shuffle=2)

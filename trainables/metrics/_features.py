@@ -12,6 +12,7 @@ Floor: torch, data and layers. Axes: N rows, F features, D numbers of a row.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +29,8 @@ from ._spectra import WINDOW
 FEATURES = 64
 # The training of the extractor is part of the definition: another extractor is another objective.
 SEED, STEPS, BATCH, LR, WEIGHT_DECAY = 0, 400, 64, 2e-3, 1e-2
+# Pictures of the training rows are kept while the extractor trains, if they take no more; a spectrum takes long.
+MOST_BYTES = 200_000_000
 # No number of a row weighs more than so many times what it would at the deviation of all of them together.
 HEAVIEST = 10.0
 
@@ -126,7 +129,7 @@ class Extractor:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, F]: the standardized features of rows in the data's own scale, as float64 on the CPU."""
-        raw_NF = _raw_features(self.classifier, x, self.pictures)
+        raw_NF = _raw_features(self.classifier, map(self.pictures, torch.split(x, _samples.CHUNK_ROWS)))
         return ((raw_NF - self.mean) / self.deviation / math.sqrt(FEATURES)).cpu()
 
 
@@ -152,15 +155,16 @@ def _trained(data: Data) -> Extractor:
     generator = torch.Generator().manual_seed(SEED)
     # Whoever asks may be in inference mode, in which nothing can be trained.
     with torch.inference_mode(mode=False), torch.enable_grad():
+        shown_of = _shown(pictures, x)
         classifier = _Classifier(pictures, classes=classes, generator=generator)
         optimizer = torch.optim.AdamW(classifier.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
         for _ in range(STEPS):
             if labels is not None:
                 rows = torch.randint(len(x), (BATCH,), generator=generator)
-                shown, targets = pictures(x[rows]), labels[rows]
+                shown, targets = shown_of(rows), labels[rows]
             else:
                 rows = torch.randint(len(x), (BATCH // len(turns),), generator=generator)
-                upright = pictures(x[rows])
+                upright = shown_of(rows)
                 shown = torch.cat([turn(upright) for turn in turns])
                 targets = torch.arange(len(turns)).repeat_interleave(len(rows))
             features = classifier(shown)
@@ -170,7 +174,7 @@ def _trained(data: Data) -> Extractor:
             optimizer.step()
     classifier.requires_grad_(False)
     with torch.inference_mode():
-        raw_NF = _raw_features(classifier, x, pictures)
+        raw_NF = _raw_features(classifier, map(shown_of, torch.split(torch.arange(len(x)), _samples.CHUNK_ROWS)))
     device = data.train.x.device
     return Extractor(
         classifier=classifier.to(device),
@@ -180,6 +184,14 @@ def _trained(data: Data) -> Extractor:
     )
 
 
-def _raw_features(classifier: _Classifier, x: Tensor, pictures: Pictures) -> Tensor:
-    parts = torch.split(x, _samples.CHUNK_ROWS)
-    return torch.cat([classifier(pictures(part)) for part in parts]).double()
+def _shown(pictures: Pictures, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """What gives the pictures of the rows with these numbers."""
+    if len(x) * math.prod(pictures.shape) * torch.float32.itemsize > MOST_BYTES:
+        return lambda rows: pictures(x[rows])
+    every = torch.cat([pictures(part) for part in torch.split(x, _samples.CHUNK_ROWS)])
+    return lambda rows: every[rows]
+
+
+def _raw_features(classifier: _Classifier, shown: Iterable[Tensor]) -> Tensor:
+    """[N, F]: of pictures, some at a time."""
+    return torch.cat([classifier(part) for part in shown]).double()

@@ -56,7 +56,9 @@ def _projected(x: Tensor) -> Tensor:
     """[S, N]: the spectra at all resolutions along the directions of each."""
     found_SN = []
     for window in WINDOWS:
+        numbers = log_power(x[:1], window=window).numel()
+        # Drawing them for long sounds takes as long as the spectra of many.
+        directions = unit_directions(numbers).to(x.device).float()
         parts = (log_power(part, window=window).flatten(1) for part in torch.split(x, _samples.CHUNK_ROWS))
-        projected = [unit_directions(part.shape[1]).to(part.device).float() @ part.mT for part in parts]
-        found_SN.append(torch.cat(projected, 1))
+        found_SN.append(torch.cat([directions @ part.mT for part in parts], 1))
     return torch.cat(found_SN).double().cpu()

@@ -38,7 +38,7 @@ from ._layers import add_singular_vectors, masked_dropout, over_rows
 ANNEALS = ("none", "linear", "exponential")
 # Of the control's softmax, in hundredths: below 1 samples are better and more alike.
 TEMPERATURES = (60, 70, 80, 90, 100)
-# Numbers of noise for a row: with 1024 rows drawn at once they take 256 MiB.
+# Numbers of noise for a row: with 1024 rows drawn at once they take 256 MiB, in a stack for each member of it.
 MOST_NOISE = 2**16
 
 

@@ -76,11 +76,8 @@ class Model(Adversarial):
         refuse_text(data, model="gan")
         Augmentation.check(params, data=data)
         architecture = params.text("architecture")
-        if "phase_shuffle" in params and architecture != "wave":
-            raise ValueError(
-                f"phase_shuffle belongs to the architecture 'wave', and it is {architecture!r}: remove it from the "
-                "space, or set architecture to wave"
-            )
+        if "phase_shuffle" in params:
+            _check_shuffle(params.integer("phase_shuffle"), architecture, data)
         return cls(
             data,
             architecture=architecture,
@@ -119,6 +116,20 @@ class Model(Adversarial):
             # A logit of each class's own beside the one of all.
             return logits[:, 0] + (logits[:, 1:] * one_hot(labels_B, self.classes, dtype=logits.dtype)).sum(1)
         return logits[:, 0]
+
+
+def _check_shuffle(most: int, architecture: str, data: Data) -> None:
+    if architecture != "wave":
+        raise ValueError(
+            f"phase_shuffle belongs to the architecture 'wave', and it is {architecture!r}: remove it from the "
+            "space, or set architecture to wave"
+        )
+    coarsest, _ = waves(data, architecture)
+    if most > 4 * coarsest:
+        raise ValueError(
+            f"phase_shuffle must be at most {4 * coarsest} places, the shortest map that is moved, and it is {most}: "
+            "lower it in the space"
+        )
 
 
 def _pair(
