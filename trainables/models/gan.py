@@ -11,6 +11,7 @@ shuffles.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -77,7 +78,8 @@ class Model(Adversarial):
         Augmentation.check(params, data=data)
         architecture = params.text("architecture")
         if "phase_shuffle" in params:
-            _check_shuffle(params.integer("phase_shuffle"), architecture, data)
+            # In a copy, since it is `knobs` that reads it.
+            _check_shuffle(copy.deepcopy(params).integer("phase_shuffle"), architecture, data)
         return cls(
             data,
             architecture=architecture,
