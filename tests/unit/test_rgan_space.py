@@ -17,7 +17,7 @@ def test_the_default_has_a_discriminator_that_learns_faster_and_more_often() -> 
 def test_few_structures_are_drawn_so_that_trials_can_share_a_stack() -> None:
     generator = random.Random(0)
     drawn = [SPACE.random(generator) for _ in range(200)]
-    assert len({tuple(params[name] for name in Model.structural) for params in drawn}) == 6
+    assert len({tuple(params.get(name) for name in Model.structural) for params in drawn}) == 6
 
 
 def test_the_papers_pair_of_optimizers_is_in_the_space() -> None:
