@@ -119,7 +119,11 @@ def test_depth_is_read_by_perceptrons_alone() -> None:
     ("architecture", "data", "message"),
     [
         ("conv", digit_rows.load(), "'conv' needs square images .* 'digit_rows' have the shape .8, 8.: set arch"),
-        ("gru", digits.load(), "'gru' needs series .steps, features., and rows of 'digits' are images of the shape .1, 8, 8."),
+        (
+            "gru",
+            digits.load(),
+            "'gru' needs series .steps, features., and rows of 'digits' are images of the shape .1, 8, 8.",
+        ),
         ("cnn", digits.load(), "architecture must be one of mlp, conv, gru, and it is 'cnn': correct it"),
     ],
 )
