@@ -17,7 +17,6 @@ from ..models._family import Family, Generative
 from . import nll
 from ._metric import Measurement
 
-
 _REAL = (
     "the metric 'bits_per_dim' needs rows of levels, and these are real numbers, whose density depends on their unit: "
     "choose nll"
