@@ -9,10 +9,10 @@ export RAY_USAGE_STATS_ENABLED = 0
 search: .venv/installed
 	$(BIN)/hpo search $(STUDY) --home runs/$(notdir $(basename $(STUDY)))
 
-# Files side by side where a test needs one core, and one after another where a search takes all of them.
+# Files side by side: a test needs one core, and one of a search waits for processes to start most of the time.
 test: .venv/installed-test
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/contracts tests/unit
-	$(BIN)/pytest tests/end_to_end tests/faults
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/end_to_end tests/faults
 
 test-slow: .venv/installed-test
 	$(BIN)/pytest -m slow
