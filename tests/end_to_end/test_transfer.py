@@ -52,9 +52,7 @@ def test_a_search_compares_both_starts_and_leaves_what_it_began_with(folder: Pat
 
 def test_one_configuration_begins_with_the_weights_and_says_so(folder: Path) -> None:
     config = read_config(folder / "low")
-    other = config.model_copy(
-        update={"data": {"name": "digits", "classes": "5-9"}, "data_sha256": None, "epochs": 1}
-    )
+    other = config.model_copy(update={"data": {"name": "digits", "classes": "5-9"}, "data_sha256": None, "epochs": 1})
     frozen = other.model_copy(update={"params": {**other.params, "freeze": 1}})
     (folder / "other").mkdir()
     (folder / "other" / "config.yaml").write_text(yaml.safe_dump(frozen.model_dump()), encoding="utf-8")
