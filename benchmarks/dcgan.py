@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from trainables.data._data import Data, Split, content_hash
+from trainables.data._data import Data, Split
 from trainables.models._family import Knobs, Losses, Noise
 from trainables.training.params import Params
 
@@ -225,13 +225,12 @@ def load(*, rows: int = 4096) -> Data:
         name: Split(x=torch.randint(LEVELS, (count, CHANNELS, PIXELS, PIXELS), generator=generator, dtype=torch.uint8))
         for name, count in (("train", rows), ("validation", 1), ("test", 1))
     }
-    return Data(
+    return Data.of(
+        parts,
         name="random-pixels",
         modality="images",
         levels=LEVELS,
         value_range=(0.0, LEVELS - 1.0),
         license="none: random numbers",
         source="drawn by torch under seed 0",
-        sha256=content_hash(parts),
-        **parts,
     )
