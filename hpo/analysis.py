@@ -1,53 +1,41 @@
 """From a home to frames and numbers: what the search did, read-only, while it runs or after.
 
 The ledger says which trials there are and how they ended, the event log when and with which metrics. No lock is taken,
-no byte is written and no plug-in is imported, so a home from elsewhere can be looked at. Imports Optuna (importances)
-and pandas; no Ray, MLflow or Plotly.
+no byte is written and no plug-in is imported, so a home from elsewhere can be looked at. `reading.py` reads,
+`importances.py` says what mattered, and both are asked through this module. Imports pandas; no Ray, MLflow or Plotly.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
 import pandas as pd
 
-from hpo.event_log import EventLog
 from hpo.home import Home
-from hpo.messages import YARDSTICKS, Event, Params, Record, Start
+from hpo.importances import MIN_DONE as MIN_DONE
+from hpo.importances import importances as importances
+from hpo.messages import YARDSTICKS, Event, Params
+from hpo.reading import PARAMS as PARAMS
+from hpo.reading import STATES as STATES
+from hpo.reading import Axis as Axis
+from hpo.reading import Reading as Reading
+from hpo.reading import Span, finite, reading_of
+from hpo.reading import read as read
 from hpo.rows import TrialRow as TrialRow
-from hpo.rows import read_ledger, row_of
-from hpo.study import Budget, Objective, Study
+from hpo.study import Budget, Objective
 
 SCHEMA = 1  # version of `Summary.to_json`; a key may be added under the same number, none changed or removed
-PARAMS = "params."  # column prefix of a parameter in `trials`, as in MLflow's frames
-STATES = ("done", "pruned", "died", "lost", "running", "waiting")
-MIN_DONE = 10  # over fewer done trials importance is chance
 # Of `trials`, with their types: a frame without rows has them too.
 _COLUMNS = {
     "number": "int64", "end": "str", "value": "float64", "step": "int64", "cause": "str", "seed": "Int64",
     "group": "str", "start": "float64", "seconds": "float64", "attempts": "int64", "repeated": "int64",
     "feasible": "bool",
 }  # fmt: skip
-_TOP_TRIALS = 5  # PED-ANOVA wants at least this many trials in its top quantile
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """One parameter as it was sampled: a range (`low`, `high`, `log`, `whole` numbers or not), or `options`."""
-
-    name: str
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-    whole: bool = False
-    options: tuple[bool | int | float | str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,57 +122,6 @@ class Summary:
         return {key: _finite(value) for key, value in values.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """One stay of a trial in a group: from its placement to its last sign of life there, seconds since 1970."""
-
-    trial: int
-    group: str
-    start: float
-    end: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """Ledger and event log as they stood at one moment. Read once, then ask it as often as you like."""
-
-    study: Study
-    objective: Objective
-    axes: tuple[Axis, ...]
-    rows: tuple[TrialRow, ...]
-    events: Mapping[int, tuple[Event, ...]]
-    spans: Mapping[int, tuple[Span, ...]]
-    done: tuple[optuna.trial.FrozenTrial, ...]
-    fits: tuple[dict[str, Any], ...] = ()
-    slots: Mapping[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
-
-
-def read(home: Home) -> Reading:
-    """Return what the home holds now. Raises RequestError where it is no home."""
-    study = Study.load(home.require().study)
-    ledger = read_ledger(home, study)
-    rows = tuple(row for row in map(row_of, ledger.trials) if row.end in STATES)
-    records, _ = EventLog(home).read(0)
-    events: dict[int, list[Event]] = defaultdict(list)
-    for record in records:
-        if isinstance(record, Event):
-            events[record.trial].append(record)
-    done = [row for row in rows if row.end == "done" and _number(row.value) is not None]
-    # What breaks a constraint is no example of what is good, unless there is nothing else.
-    ended_done = {row.number for row in done if row.feasible} or {row.number for row in done}
-    return Reading(
-        study=study,
-        objective=Objective.model_validate({"metric": study.objective_name, "direction": ledger.direction}),
-        axes=_axes(ledger.trials),
-        rows=rows,
-        events={number: tuple(of_trial) for number, of_trial in events.items()},
-        spans=_spans(records),
-        done=tuple(trial for trial in ledger.trials if trial.number in ended_done),
-        fits=tuple(ledger.fits),
-        slots=ledger.slots,
-    )
-
-
 def trials(source: Home | Reading) -> pd.DataFrame:
     """Return one row a trial, with these columns and one `params.NAME` for each parameter.
 
@@ -194,7 +131,7 @@ def trials(source: Home | Reading) -> pd.DataFrame:
     feasible (whether it broke no constraint, which a trial that died did).
     A conditional parameter that a trial does not have is None, or NaN in a column of numbers.
     """
-    reading = _reading(source)
+    reading = reading_of(source)
     rows = [
         {
             "number": row.number,
@@ -227,7 +164,7 @@ def trials(source: Home | Reading) -> pd.DataFrame:
 
 def curves(source: Home | Reading) -> pd.DataFrame:
     """Return every measurement in long form: trial, step, metric, value, time (UTC). The objective has its own name."""
-    reading = _reading(source)
+    reading = reading_of(source)
     table = []
     for events in reading.events.values():
         for event in events:
@@ -242,38 +179,14 @@ def curves(source: Home | Reading) -> pd.DataFrame:
     return frame.assign(time=pd.to_datetime(frame["time"], unit="s", utc=True))
 
 
-def importances(source: Home | Reading) -> pd.DataFrame:
-    """Return each parameter's share of the importance: parameter, importance (they sum to 1), trials it rests on.
-
-    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255; conditional parameters: arXiv 2601.20800) over done trials; the
-    top tenth, and at least 5 trials, against all. Parameters that fewer than `MIN_DONE` of them have are left out: over
-    a handful of trials a conditional parameter seems to matter by chance. Empty below `MIN_DONE` done trials.
-    """
-    reading = _reading(source)
-    frame = pd.DataFrame({"parameter": pd.Series(dtype=str), "importance": pd.Series(dtype=float),
-                          "trials": pd.Series(dtype=int)})  # fmt: skip
-    count = len(reading.done)
-    seen = Counter(name for trial in reading.done for name, kind in trial.distributions.items() if not kind.single())
-    varied = [name for name, times in seen.items() if times >= MIN_DONE]
-    if not varied:
-        return frame
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, _TOP_TRIALS / count))
-    with warnings.catch_warnings():  # a condition that one trial meets alone: the share is rough, and said to be
-        warnings.filterwarnings("ignore", message="Some regimes for parameter")
-        shares = optuna.importance.get_param_importances(_in_memory(reading), evaluator=evaluator, params=varied)
-    ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    return pd.DataFrame({"parameter": [name for name, _ in ordered], "importance": [share for _, share in ordered],
-                         "trials": count})  # fmt: skip
-
-
 def best(source: Home | Reading) -> BestTrial | None:
     """Return the best done trial, the earliest of equals; None while none is done."""
-    reading = _reading(source)
+    reading = reading_of(source)
     sign = 1.0 if reading.objective.direction == "minimize" else -1.0
     ranked = [
         (not row.feasible, sign * value, row.number, row)
         for row in reading.rows
-        if row.end == "done" and (value := _number(row.value)) is not None
+        if row.end == "done" and (value := finite(row.value)) is not None
     ]
     if not ranked:
         return None
@@ -292,12 +205,12 @@ def best(source: Home | Reading) -> BestTrial | None:
 
 def files(source: Home | Reading, number: int) -> tuple[str, ...]:
     """Return the sample sheets that a trial left, in the order of the log, relative to the home."""
-    return tuple(file for event in _reading(source).events.get(number, ()) for file in event.files)
+    return tuple(file for event in reading_of(source).events.get(number, ()) for file in event.files)
 
 
 def summary(source: Home | Reading) -> Summary:
     """Return the whole search in one object; see `Summary`."""
-    reading = _reading(source)
+    reading = reading_of(source)
     spans = [span for of_trial in reading.spans.values() for span in of_trial]
     seconds, busy = _active(spans)
     ended = Counter(row.end for row in reading.rows)
@@ -326,37 +239,6 @@ def summary(source: Home | Reading) -> Summary:
         yardsticks=_yardsticks(reading),
         trials=[_trial_summary(reading, row) for row in reading.rows],
     )
-
-
-def _reading(source: Home | Reading) -> Reading:
-    return source if isinstance(source, Reading) else read(source)
-
-
-def _axes(frozen: list[optuna.trial.FrozenTrial]) -> tuple[Axis, ...]:
-    """Return each parameter in the order in which the trials first had it."""
-    found: dict[str, Axis] = {}
-    for trial in frozen:
-        for name, kind in trial.distributions.items():
-            if name in found:
-                continue
-            if isinstance(kind, optuna.distributions.CategoricalDistribution):
-                found[name] = Axis(name=name, options=tuple(kind.choices))  # type: ignore[arg-type]  # never None
-            elif isinstance(kind, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution):
-                whole = isinstance(kind, optuna.distributions.IntDistribution)
-                found[name] = Axis(name=name, low=kind.low, high=kind.high, log=kind.log, whole=whole)
-    return tuple(found.values())
-
-
-def _spans(records: list[Record]) -> dict[int, tuple[Span, ...]]:
-    """Return each trial's stays in groups: in the log an event belongs to the last placement before it."""
-    found: dict[int, list[Span]] = defaultdict(list)
-    for record in records:
-        spans = found[record.trial]
-        if isinstance(record, Start):
-            spans.append(Span(trial=record.trial, group=record.group, start=record.time, end=record.time))
-        elif spans:
-            spans[-1] = dataclasses.replace(spans[-1], end=max(spans[-1].end, record.time))
-    return {number: tuple(spans) for number, spans in found.items()}
 
 
 def _active(spans: list[Span]) -> tuple[float, float | None]:
@@ -406,18 +288,6 @@ def _union(spans: list[Span]) -> list[tuple[float, float]]:
     return found
 
 
-def _in_memory(reading: Reading) -> optuna.Study:
-    """Return a study of the done trials alone: in the ledger a dead one may be complete too, at a made-up value."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        study = optuna.create_study(direction=reading.objective.direction)
-        study.add_trials(reading.done)
-    finally:
-        optuna.logging.set_verbosity(before)
-    return study
-
-
 def _steps(reading: Reading, number: int) -> int:
     return max((event.step for event in reading.events.get(number, ())), default=0)
 
@@ -428,7 +298,7 @@ def _trial_summary(reading: Reading, row: TrialRow) -> TrialSummary:
         number=row.number,
         end=row.end,
         params=row.params,
-        value=_number(row.value),
+        value=finite(row.value),
         steps=_steps(reading, row.number),
         seed=row.seed,
         cause=row.cause,
@@ -467,10 +337,6 @@ def _yardsticks(reading: Reading) -> dict[str, dict[str, float]]:
             if dot and kind in YARDSTICKS:
                 found.setdefault(metric, {})[kind] = value
     return found
-
-
-def _number(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _finite(value: Any) -> Any:
