@@ -179,27 +179,29 @@ def curves(source: Home | Reading) -> pd.DataFrame:
     return frame.assign(time=pd.to_datetime(frame["time"], unit="s", utc=True))
 
 
+def ranked(source: Home | Reading) -> list[TrialRow]:
+    """Return the done trials, the best first and the earliest of equals; those that break a constraint come last."""
+    reading = reading_of(source)
+    sign = 1.0 if reading.objective.direction == "minimize" else -1.0
+    done = [row for row in reading.rows if row.end == "done" and finite(row.value) is not None]
+    return sorted(done, key=lambda row: (not row.feasible, sign * (row.value or 0.0), row.number))
+
+
 def best(source: Home | Reading) -> BestTrial | None:
     """Return the best done trial, the earliest of equals; None while none is done."""
     reading = reading_of(source)
-    sign = 1.0 if reading.objective.direction == "minimize" else -1.0
-    ranked = [
-        (not row.feasible, sign * value, row.number, row)
-        for row in reading.rows
-        if row.end == "done" and (value := finite(row.value)) is not None
-    ]
-    if not ranked:
+    row = next(iter(ranked(reading)), None)
+    if row is None or row.value is None:
         return None
-    _, value, number, row = min(ranked, key=lambda item: item[:3])
     return BestTrial(
-        trial=number,
-        value=sign * value,
+        trial=row.number,
+        value=row.value,
         params=row.params,
         seed=row.seed,
-        files=files(reading, number),
+        files=files(reading, row.number),
         feasible=row.feasible,
-        metrics={reading.objective.metric: sign * value} | _measured(reading, number),
-        controls=_controls(reading.events.get(number, ())),
+        metrics={reading.objective.metric: row.value} | _measured(reading, row.number),
+        controls=_controls(reading.events.get(row.number, ())),
     )
 
 

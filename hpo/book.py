@@ -17,9 +17,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hpo.errors import RequestError
 from hpo.event_log import EventLog
-from hpo.home import Home
+from hpo.home import Home, searched_name
 from hpo.journal import Journal, LedgerStorage, cut_back
 from hpo.line_file import OpenFile
+from hpo.race import Bounded
 from hpo.rows import FITS, HIDDEN, SEED, SLOTS, fits_of, slots_of
 from hpo.study import Study
 from search_spaces import Space
@@ -65,7 +66,7 @@ class Book:
             self._journal = Journal(home.ledger, file=self._file)
             self._storage = LedgerStorage(self._journal)
             self._refuse_foreign(study, home, direction=direction, pickles=pickles, run=run)
-            if not self._storage.get_all_studies():
+            if all(known.study_name != study.name for known in self._storage.get_all_studies()):
                 optuna.create_study(
                     study_name=study.name, storage=self._storage, direction=StudyDirection[direction.upper()]
                 )
@@ -90,7 +91,7 @@ class Book:
         studies = self._storage.get_all_studies()
         for known in studies:
             was = known.direction.name.lower()
-            if (known.study_name, was) != (study.name, direction):
+            if (searched_name(known.study_name), was) != (searched_name(study.name), direction):
                 raise RequestError(
                     f"A home holds one study; {home.path} holds {known.study_name!r} ({was}), and {study.name!r} "
                     f"({direction}) came. Give another --home."
@@ -134,7 +135,10 @@ class Book:
 
     @property
     def exhausted(self) -> bool:
-        """Whether a sampler of finitely many configurations has no more."""
+        """Whether the sampler has no more: for good, or for now where it says so itself."""
+        sampler = self.sampling.sampler
+        if isinstance(sampler, Bounded) and sampler.is_done(self._recording):
+            return True
         return bool(self._recording.user_attrs.get(_EXHAUSTED, False))
 
     def exhaust(self) -> None:

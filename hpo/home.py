@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -17,29 +18,42 @@ from pathlib import Path
 
 from hpo.errors import RequestError
 
+STAGES = ("finalists", "final")  # of a selection, each a study of its own in the ledger of the search
+_STAGE = re.compile(rf"({'|'.join(STAGES)})(-[0-9]+)?")
+
 FREE_BYTES = 64 * 1024 * 1024  # below this a home is refused: a full disk tears the last line of a ledger
 
 
 class Home:
-    """Paths of one study's folder. Making the object touches nothing on disk."""
+    """Paths of one study's folder. Making the object touches nothing on disk.
+
+    A stage of a selection has a home inside the home of its search, and shares its ledger, lock and MLflow's files.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().resolve()
         self.study = self.path / "study.yaml"
-        self.ledger = self.path / "ledger.journal"
         self.events = self.path / "events"
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
-        self.mlflow_db = self.path / "mlflow.db"
-        self.mlartifacts = self.path / "mlartifacts"
         self.tracking_offset = self.path / "tracking.offset"
-        self.tracking_lock = self.path / "tracking.lock"
-        self.lock_file = self.path / "lock"
+        inside = _STAGE.fullmatch(self.path.name) is not None and (self.path.parent / "study.yaml").is_file()
+        shared = self.path.parent if inside else self.path
+        self.ledger = shared / "ledger.journal"
+        self.mlflow_db = shared / "mlflow.db"
+        self.mlartifacts = shared / "mlartifacts"
+        self.tracking_lock = shared / "tracking.lock"
+        self.lock_file = shared / "lock"
         self.report = self.path / "report.html"
         self.data_hash = self.path / "data.sha256"
+        self.selection = self.path / "selection.json"
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"
+
+    def stage(self, name: str, number: int) -> Home:
+        """The home of one of `STAGES` in the selection of that number, from 1."""
+        return Home(self.path / stage_name(name, number))
 
     def checkpoint(self, trial: int) -> Path:
         """The folder of one trial's checkpoint while it runs."""
@@ -141,6 +155,17 @@ class Home:
             json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}, file)
             file.flush()
             yield
+
+
+def stage_name(name: str, number: int) -> str:
+    """What a stage of a selection is called, as a folder and behind the name of its study."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def searched_name(study: str) -> str:
+    """The name of the search that a study belongs to: that of a stage without what it adds, any other as it is."""
+    name, _, stage = study.rpartition(".")
+    return name if name and _STAGE.fullmatch(stage) else study
 
 
 def second_driver(home: Home, holder: str) -> str:

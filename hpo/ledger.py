@@ -30,7 +30,7 @@ from hpo.pruning import decision_steps, make_pruner
 from hpo.rows import CAUSE, END, HIDDEN, PASSED, PLACEMENT, REPEATED, SEED, STEP, Stay, repeated_of, row_of, stay_of
 from hpo.samplers import ends_by_itself, make_sampler, sampler_class
 from hpo.study import Study
-from hpo.tally import Account, Tally
+from hpo.tally import KEPT, Account, Tally
 from search_spaces import Space
 
 # The file that makes a folder a checkpoint, `trainables.training.checkpoint.FILE`; named here because that one imports
@@ -103,7 +103,8 @@ class Ledger:
         sampler = make_sampler(study.sampler, space=space, seed=study.seed)
         self._lock = threading.RLock()  # everything but a running ask
         self._asking = threading.Lock()  # one ask at a time; taken before `_lock`, never after
-        self._tally = Tally(direction=direction)
+        kept = study.budget.trials if study.races else KEPT
+        self._tally = Tally(direction=direction, kept=kept)
         self._kept: set[int] = set()
         self._opened = self._clocked = time.monotonic()
         self._book = Book(

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import RequestError
-from hpo.home import Home
+from hpo.home import Home, searched_name
 from hpo.journal import Journal
 from hpo.messages import Params
 from hpo.study import Study
@@ -101,7 +101,8 @@ def read_ledger(home: Home, study: Study) -> Records:
     try:
         study_id = storage.get_study_id_from_name(study.name)
     except KeyError:
-        if storage.get_all_studies():
+        known = storage.get_all_studies()
+        if known and all(searched_name(other.study_name) != searched_name(study.name) for other in known):
             raise RequestError(
                 f"A home holds one study; the ledger of {home.path} holds another than {study.name!r}. Give the home "
                 "of that study."

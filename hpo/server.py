@@ -100,9 +100,13 @@ class StudyServer:
             "import_paths": self._import_paths,
             "folder": self._folder,
             "measure_at": list(decision_steps(self._study.pruner, epochs=self._study.budget.epochs)),
-            "most_slots": max(1, self._study.budget.trials // IN_FLIGHT_SHARE // self._workers),
+            "most_slots": max(1, self._study.budget.trials // self._share() // self._workers),
             "fits": self._open_ledger().fits(),
         }
+
+    def _share(self) -> int:
+        """One in how many trials of the budget may be in flight; all, where the sampler knows what it proposes."""
+        return 1 if self._study.races else IN_FLIGHT_SHARE
 
     def fitted(self, fit: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """Take in what widths cost for a structure on a device; return every fit that counts: the first of its kind."""

@@ -21,6 +21,8 @@ from hpo.errors import NotBuilt, RequestError, nearest
 # What a resumed search may change in its study file: how much and where, never what is compared.
 CHANGEABLE = ("budget", "fuse", "resources", "tracking")
 
+RACE = "hpo.race.Race"  # the sampler of a selection
+
 _SHARE_OF_FLOOR = re.compile(r"(\d+(\.\d*)?|\.\d+) floor")
 
 Scalar = bool | int | float | str | None
@@ -182,7 +184,7 @@ class Study(_Frozen):
     Load one with `Study.load`, or make it from Python with the same keys. Raises RequestError for what cannot be.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
     model: str
     data: str | dict[str, Scalar | list[Scalar]] | None = None
     space: str | dict[str, Any]
@@ -227,6 +229,11 @@ class Study(_Frozen):
         for change in changes:
             apply_change(values, change)
         return cls(**values)
+
+    @property
+    def races(self) -> bool:
+        """Whether this is a stage of a selection, which trains a few configurations under many seeds."""
+        return self.sampler.name == RACE
 
     @property
     def objective_name(self) -> str:

@@ -51,8 +51,9 @@ class Account:
 class Tally:
     """Every trial that is shown, in order of number, and the figures that follow from them."""
 
-    def __init__(self, *, direction: str) -> None:
+    def __init__(self, *, direction: str, kept: int = KEPT) -> None:
         self._sign = -1.0 if direction == "maximize" else 1.0
+        self._num_kept = kept
         self._accounts: dict[int, Account] = {}
         self._open: dict[int, Account] = {}
         self._best: list[tuple[bool, float, int]] = []
@@ -147,4 +148,4 @@ class Tally:
         value = account.last()
         if end == "done" and value is not None:
             bisect.insort(self._best, (not account.feasible, self._sign * value, account.number))
-            del self._best[KEPT:]
+            del self._best[self._num_kept :]

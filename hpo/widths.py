@@ -120,7 +120,9 @@ class Widths:
             return 1
         found = self._known[structure]
         slots = min(most, found.width)
-        return slots if slots >= found.fewest and self._meet_often(slots, fewest=found.fewest) else 1
+        if slots < found.fewest:
+            return 1
+        return slots if self._study.races or self._meet_often(slots, fewest=found.fewest) else 1
 
     def _meet_often(self, slots: int, *, fewest: int) -> bool:
         """Whether most trials of the space would find as many of their structure in the group as a stack needs.
