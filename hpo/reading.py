@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import optuna
 from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.messages import Event, Record, Start
-from hpo.rows import TrialRow, read_ledger, row_of
+from hpo.rows import Records, TrialRow, read_ledger, row_of
 from hpo.study import Objective, Study
 
 PARAMS = "params."  # column prefix of a parameter in `trials`, as in MLflow's frames
@@ -66,26 +66,59 @@ def read(home: Home) -> Reading:
     """Return what the home holds now. Raises RequestError where it is no home."""
     study = Study.load(home.require().study)
     ledger = read_ledger(home, study)
-    rows = tuple(row for row in map(row_of, ledger.trials) if row.end in STATES)
     records, _ = EventLog(home).read(0)
-    events: dict[int, list[Event]] = defaultdict(list)
-    for record in records:
-        if isinstance(record, Event):
-            events[record.trial].append(record)
-    done = [row for row in rows if row.end == "done" and finite(row.value) is not None]
+    events: dict[int, tuple[Event, ...]] = {}
+    spans: dict[int, tuple[Span, ...]] = {}
+    fold(records, events=events, spans=spans)
+    return assemble(study, ledger, rows=map(row_of, ledger.trials), events=events, spans=spans)
+
+
+def assemble(
+    study: Study,
+    ledger: Records,
+    *,
+    rows: Iterable[TrialRow],
+    events: Mapping[int, tuple[Event, ...]],
+    spans: Mapping[int, tuple[Span, ...]],
+) -> Reading:
+    """Return the reading of a ledger, its rows, and the event log as `fold` parts it."""
+    shown = tuple(row for row in rows if row.end in STATES)
+    done = [row for row in shown if row.end == "done" and finite(row.value) is not None]
     # What breaks a constraint is no example of what is good, unless there is nothing else.
     ended_done = {row.number for row in done if row.feasible} or {row.number for row in done}
     return Reading(
         study=study,
         objective=Objective.model_validate({"metric": study.objective_name, "direction": ledger.direction}),
         axes=_axes(ledger.trials),
-        rows=rows,
-        events={number: tuple(of_trial) for number, of_trial in events.items()},
-        spans=_spans(records),
+        rows=shown,
+        events=events,
+        spans=spans,
         done=tuple(trial for trial in ledger.trials if trial.number in ended_done),
         fits=tuple(ledger.fits),
         slots=ledger.slots,
     )
+
+
+def fold(
+    records: Sequence[Record], *, events: dict[int, tuple[Event, ...]], spans: dict[int, tuple[Span, ...]]
+) -> None:
+    """Add the next records of the log to each trial's events and stays in groups.
+
+    In the log an event belongs to the last placement before it.
+    """
+    added: dict[int, list[Event]] = defaultdict(list)
+    stays: dict[int, list[Span]] = {}
+    for record in records:
+        number = record.trial
+        of_trial = stays.setdefault(number, list(spans.get(number, ())))
+        if isinstance(record, Start):
+            of_trial.append(Span(trial=number, group=record.group, start=record.time, end=record.time))
+            continue
+        added[number].append(record)
+        if of_trial and record.time > of_trial[-1].end:
+            of_trial[-1] = dataclasses.replace(of_trial[-1], end=record.time)
+    events.update({number: (*events.get(number, ()), *more) for number, more in added.items()})
+    spans.update({number: tuple(of_trial) for number, of_trial in stays.items()})
 
 
 def reading_of(source: Home | Reading) -> Reading:
@@ -111,15 +144,3 @@ def _axes(frozen: list[optuna.trial.FrozenTrial]) -> tuple[Axis, ...]:
                 whole = isinstance(kind, optuna.distributions.IntDistribution)
                 found[name] = Axis(name=name, low=kind.low, high=kind.high, log=kind.log, whole=whole)
     return tuple(found.values())
-
-
-def _spans(records: list[Record]) -> dict[int, tuple[Span, ...]]:
-    """Return each trial's stays in groups: in the log an event belongs to the last placement before it."""
-    found: dict[int, list[Span]] = defaultdict(list)
-    for record in records:
-        spans = found[record.trial]
-        if isinstance(record, Start):
-            spans.append(Span(trial=record.trial, group=record.group, start=record.time, end=record.time))
-        elif spans:
-            spans[-1] = dataclasses.replace(spans[-1], end=max(spans[-1].end, record.time))
-    return {number: tuple(spans) for number, spans in found.items()}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import optuna
+from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import RequestError
@@ -95,9 +95,12 @@ class Records:
     slots: dict[str, tuple[int, float]]
 
 
-def read_ledger(home: Home, study: Study) -> Records:
-    """Return what the ledger holds. A home killed before it was begun has none, and its direction is a guess."""
-    storage = optuna.storages.JournalStorage(Journal(home.ledger))
+def read_ledger(home: Home, study: Study, *, storage: JournalStorage | None = None) -> Records:
+    """Return what the ledger holds. A home killed before it was begun has none, and its direction is a guess.
+
+    storage: what `open_ledger` gave before; asked again, it reads only what is new.
+    """
+    storage = open_ledger(home) if storage is None else storage
     try:
         study_id = storage.get_study_id_from_name(study.name)
     except KeyError:
@@ -117,6 +120,11 @@ def read_ledger(home: Home, study: Study) -> Records:
         fits=fits_of(attrs),
         slots=slots_of(attrs),
     )
+
+
+def open_ledger(home: Home) -> JournalStorage:
+    """Return the ledger of a home to read, beside whoever writes it. Its trials are replaced, never changed."""
+    return JournalStorage(Journal(home.ledger))
 
 
 def fits_of(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
