@@ -234,10 +234,13 @@ class Training:
             checkpoint.write_tensors(path, self.module.state_dict())
 
     def load_weights(self, path: Path) -> None:
-        """Take over weights that `save_weights` wrote; raises `ValueError` where they do not fit this model."""
+        """Take over weights that `save_weights` wrote; raises `ValueError` where they do not fit this model.
+
+        What an export holds beside them has a name with a slash, and is of the data, which are here.
+        """
         tensors, _ = checkpoint.read_tensors(path)
         try:
-            self.module.load_state_dict(tensors)
+            self.module.load_state_dict({name: tensor for name, tensor in tensors.items() if "/" not in name})
         except RuntimeError as error:
             raise ValueError(f"weights must fit the model, and those of {path} do not: {error}") from error
         for player in self.players:

@@ -52,7 +52,7 @@ def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> lis
     if data.modality == "audio":
         pixels = _grid(_spectra(samples, data=data), columns=columns)
         files.append(path.with_suffix(".wav"))
-        _write_wav(files[-1], samples[:HEARD], data=data)
+        write_wav(files[-1], samples[:HEARD], data=data)
     elif samples.dim() == 2:
         pixels = _plane(samples, data=data)
     elif samples.dim() == 4:
@@ -99,8 +99,8 @@ def _spectra(samples_NCS: Tensor, *, data: Data) -> Tensor:
     return grey.flip(2).repeat_interleave(BAND_PIXELS, 2).repeat_interleave(wider, 3)
 
 
-def _write_wav(path: Path, samples_NCS: Tensor, *, data: Data) -> None:
-    """The sounds one after another in 16 bits, a silence after each; what lies beyond -1..1 is cut off."""
+def write_wav(path: Path, samples_NCS: Tensor, *, data: Data) -> None:
+    """Write sounds [N, C, S] one after another in 16 bits, a silence after each; what lies beyond -1..1 is cut off."""
     assert data.sample_rate is not None
     x = samples_NCS.cpu().double().nan_to_num(0.0, 0.0, 0.0)
     x = torch.nn.functional.pad(x, (0, round(PAUSE * data.sample_rate)))
