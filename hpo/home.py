@@ -36,6 +36,7 @@ class Home:
         self.events = self.path / "events"
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
+        self.vetoes = self.path / "vetoes"
         self.tracking_offset = self.path / "tracking.offset"
         inside = _STAGE.fullmatch(self.path.name) is not None and (self.path.parent / "study.yaml").is_file()
         shared = self.path.parent if inside else self.path
