@@ -101,9 +101,10 @@ def eliminated(standings: Sequence[Standing], *, sign: float, level: float = LEV
 def chances(standings: Sequence[Standing], *, sign: float, seed: int = 0) -> list[float]:
     """Return for each configuration the probability that its mean is the best of all.
 
-    Under a normal model with one variance for all and the usual prior, 1/variance (Box and Tiao 1973, section 2.11): the
-    variance is pooled / chi-squared, each mean normal around the observed one; by `DRAWS` draws. A configuration that
-    died more often than the best does not compete, and has 0. Below two runs of any of them nothing is known: equal.
+    Under a normal model with one variance for all and the usual prior, 1/variance (Box and Tiao 1973, "Bayesian
+    Inference in Statistical Analysis", chapter 2): the variance is pooled / chi-squared, each mean normal around the
+    observed one; by `DRAWS` draws. A configuration that died more often than the best does not compete, and has 0.
+    While no configuration has two runs nothing is known, and all that compete are equal.
     """
     fewest = min(one.died for one in standings)
     competing = [place for place, one in enumerate(standings) if one.values and one.died == fewest]

@@ -155,8 +155,8 @@ class Selection:
             return None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RequestError(
-                f"A selection is a file that `hpo export` wrote; {home.selection} cannot be read: {error}. Move it away, "
-                "and export again."
+                f"A selection is a file that `hpo export` wrote; {home.selection} cannot be read: {error}. Move it "
+                "away, and export again."
             ) from None
 
 

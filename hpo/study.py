@@ -184,7 +184,7 @@ class Study(_Frozen):
     Load one with `Study.load`, or make it from Python with the same keys. Raises RequestError for what cannot be.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
     model: str
     data: str | dict[str, Scalar | list[Scalar]] | None = None
     space: str | dict[str, Any]
