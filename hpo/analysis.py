@@ -61,7 +61,7 @@ class BestTrial:
 class TrialSummary:
     """One trial of `Summary`. value: the objective at its end, None where it has none; steps: finished epochs.
 
-    feasible: false where it broke a constraint; `cause` says which.
+    feasible: false where it broke a constraint; `cause` says which. A veto on a done trial is its cause.
     """
 
     number: int
@@ -180,15 +180,19 @@ def curves(source: Home | Reading) -> pd.DataFrame:
 
 
 def ranked(source: Home | Reading) -> list[TrialRow]:
-    """Return the done trials, the best first and the earliest of equals; those that break a constraint come last."""
+    """Return the done trials, the best first and the earliest of equals; those that break a constraint come last.
+
+    A vetoed one is left out.
+    """
     reading = reading_of(source)
     sign = 1.0 if reading.objective.direction == "minimize" else -1.0
-    done = [row for row in reading.rows if row.end == "done" and finite(row.value) is not None]
+    shown = (row for row in reading.rows if row.number not in reading.vetoed)
+    done = [row for row in shown if row.end == "done" and finite(row.value) is not None]
     return sorted(done, key=lambda row: (not row.feasible, sign * (row.value or 0.0), row.number))
 
 
 def best(source: Home | Reading) -> BestTrial | None:
-    """Return the best done trial, the earliest of equals; None while none is done."""
+    """Return the best done trial that nobody vetoed, the earliest of equals; None while none is done."""
     reading = reading_of(source)
     row = next(iter(ranked(reading)), None)
     if row is None or row.value is None:
@@ -303,7 +307,7 @@ def _trial_summary(reading: Reading, row: TrialRow) -> TrialSummary:
         value=finite(row.value),
         steps=_steps(reading, row.number),
         seed=row.seed,
-        cause=row.cause,
+        cause=cause_of(reading.vetoed[row.number]) if row.number in reading.vetoed and row.end == "done" else row.cause,
         attempts=row.placements,
         seconds=sum(span.end - span.start for span in spans),
         feasible=row.feasible,

@@ -13,6 +13,7 @@ from hpo.messages import Event
 from hpo.reading import Reading, Span, assemble, fold
 from hpo.rows import TrialRow, open_ledger, read_ledger, row_of
 from hpo.study import Study
+from hpo.vetoes import vetoed
 
 
 class Follower:
@@ -46,7 +47,7 @@ class Follower:
         fold(records, events=events, spans=spans)
         self._events, self._spans = events, spans
         rows = [self._row(trial) for trial in ledger.trials]
-        return assemble(self._study, ledger, rows=rows, events=events, spans=spans)
+        return assemble(self._study, ledger, rows=rows, events=events, spans=spans, vetoed=vetoed(self._home))
 
     def _row(self, trial: FrozenTrial) -> TrialRow:
         """Return the trial's row, the one of before where Optuna's record is the one of before."""

@@ -20,6 +20,7 @@ from hpo.home import Home
 from hpo.messages import Event, Record, Start
 from hpo.rows import Records, TrialRow, read_ledger, row_of
 from hpo.study import Objective, Study
+from hpo.vetoes import vetoed
 
 PARAMS = "params."  # column prefix of a parameter in `trials`, as in MLflow's frames
 STATES = ("done", "pruned", "died", "lost", "running", "waiting")
@@ -60,6 +61,7 @@ class Reading:
     done: tuple[optuna.trial.FrozenTrial, ...]
     fits: tuple[dict[str, Any], ...] = ()
     slots: Mapping[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
+    vetoed: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
 def read(home: Home) -> Reading:
@@ -70,7 +72,8 @@ def read(home: Home) -> Reading:
     events: dict[int, tuple[Event, ...]] = {}
     spans: dict[int, tuple[Span, ...]] = {}
     fold(records, events=events, spans=spans)
-    return assemble(study, ledger, rows=map(row_of, ledger.trials), events=events, spans=spans)
+    rows = map(row_of, ledger.trials)
+    return assemble(study, ledger, rows=rows, events=events, spans=spans, vetoed=vetoed(home))
 
 
 def assemble(
@@ -80,8 +83,9 @@ def assemble(
     rows: Iterable[TrialRow],
     events: Mapping[int, tuple[Event, ...]],
     spans: Mapping[int, tuple[Span, ...]],
+    vetoed: Mapping[int, str],
 ) -> Reading:
-    """Return the reading of a ledger, its rows, and the event log as `fold` parts it."""
+    """Return the reading of a ledger, its rows, the event log as `fold` parts it, and the vetoes."""
     shown = tuple(row for row in rows if row.end in STATES)
     done = [row for row in shown if row.end == "done" and finite(row.value) is not None]
     # What breaks a constraint is no example of what is good, unless there is nothing else.
@@ -96,6 +100,7 @@ def assemble(
         done=tuple(trial for trial in ledger.trials if trial.number in ended_done),
         fits=tuple(ledger.fits),
         slots=ledger.slots,
+        vetoed=vetoed,
     )
 
 
