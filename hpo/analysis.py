@@ -28,6 +28,7 @@ from hpo.reading import Span, finite, reading_of
 from hpo.reading import read as read
 from hpo.rows import TrialRow as TrialRow
 from hpo.study import Budget, Objective
+from hpo.vetoes import cause_of
 
 SCHEMA = 1  # version of `Summary.to_json`; a key may be added under the same number, none changed or removed
 # Of `trials`, with their types: a frame without rows has them too.

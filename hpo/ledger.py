@@ -31,6 +31,7 @@ from hpo.rows import CAUSE, END, HIDDEN, PASSED, PLACEMENT, REPEATED, SEED, STEP
 from hpo.samplers import ends_by_itself, make_sampler, sampler_class
 from hpo.study import Study
 from hpo.tally import KEPT, Account, Tally
+from hpo.vetoes import Vetoes, cause_of
 from search_spaces import Space
 
 # The file that makes a folder a checkpoint, `trainables.training.checkpoint.FILE`; named here because that one imports
@@ -106,6 +107,7 @@ class Ledger:
         kept = study.budget.trials if study.races else KEPT
         self._tally = Tally(direction=direction, kept=kept)
         self._kept: set[int] = set()
+        self._vetoes = Vetoes(home)
         self._opened = self._clocked = time.monotonic()
         self._book = Book(
             study,
@@ -157,6 +159,7 @@ class Ledger:
             if not self._run or account.stay.run != self._run:
                 self._settle(account, replace(account.stay, group=""))
         self._decide(self._tally.open())
+        self.heed_vetoes()
         if not self._book.same_run:
             self._tally.stopped = ""  # the same command again is the user's word that the cause is gone
         self._book.flush(sync=True)
@@ -435,12 +438,27 @@ class Ledger:
                 continue
             assert account.trial is not None
             if account.trial.should_prune():
-                heard = account.heard if math.isfinite(account.heard) else time.time()
-                losers.append(self._end_event(account, "pruned", at=heard, cause=f"lost at step {step}"))
+                losers.append(self._end_event(account, "pruned", at=_heard(account), cause=f"lost at step {step}"))
             else:
                 account.passed = step
                 account.trial.set_user_attr(PASSED, step)
         self._commit(losers, sync=False)  # lost with the power, they would be decided again
+
+    def heed_vetoes(self) -> None:
+        """End vetoed trials that run or wait as pruned, drop those asked ahead, and have no done one as the best."""
+        with self._lock:
+            vetoed = self._vetoes.now()
+            self._tally.vetoed = vetoed.keys()
+            ended = []
+            for account in (account for account in self._tally.open() if account.number in vetoed):
+                if account.stay.count == 0:
+                    self._drop(account)
+                    continue
+                cause = cause_of(vetoed[account.number])
+                ended.append(self._end_event(account, "pruned", at=_heard(account), cause=cause))
+            self._commit(ended)
+            self._book.flush(sync=False)
+            self._tidy([event.trial for event in ended])
 
     def _due(self, account: Account) -> int | None:
         """Return the last decision step the trial came to with a value, None where that was decided."""
@@ -524,16 +542,25 @@ class Ledger:
         with self._asking, self._lock:
             if self.over():
                 for account in self._tally.queued():
-                    assert account.trial is not None
-                    self._book.hide(account.trial)
-                    self._tally.remove(account)
+                    self._drop(account)
             self._book.seconds = self._seconds()
             with contextlib.suppress(OSError):  # a full disk was said at the write that failed
                 self._book.flush(sync=True)
             self._book.close()
+
+    def _drop(self, account: Account) -> None:
+        """Hide a trial that was asked ahead and never placed."""
+        assert account.trial is not None
+        self._book.hide(account.trial)
+        self._tally.remove(account)
 
     def _tick(self) -> None:
         """Keep the time of the search in the ledger, in the write that is due anyway."""
         if time.monotonic() - self._clocked >= CLOCK_SECONDS:
             self._clocked = time.monotonic()
             self._book.seconds = self._seconds()
+
+
+def _heard(account: Account) -> float:
+    """When a trial was last heard of, by its worker's clock; now, where it has not spoken since its last placement."""
+    return account.heard if math.isfinite(account.heard) else time.time()

@@ -113,7 +113,7 @@ def summary_table(found: Summary) -> Group:
     for trial in sorted(found.trials, key=_rank(found)):
         value = "" if trial.value is None else f"{trial.value:.5g}"
         params = "  ".join(f"{name}={_short(item)}" for name, item in trial.params.items())
-        told = trial.end in ("died", "lost") or not trial.feasible
+        told = trial.end != "pruned" or trial.cause.startswith("veto")  # that others were better need not be said
         cause = (trial.cause.strip().splitlines() or [""])[-1] if told else ""
         texts = (Text(text, no_wrap=True, overflow="ellipsis") for text in (cause, params))
         table.add_row(str(trial.number), trial.end, value, str(trial.steps), *texts)

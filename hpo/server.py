@@ -121,7 +121,13 @@ class StudyServer:
     def open_group(self, group: str) -> dict[str, Any]:
         """Return the first message to a new group: its placements, or that there are none now, or never again."""
         with self._turns[group]:
-            return self._known(group, 0) or self._answer(group, 0, [], free=[0])
+            if (reply := self._known(group, 0)) is not None:
+                return reply
+            try:
+                self._open_ledger().heed_vetoes()
+            except OSError as error:
+                return self._stop(str(error))
+            return self._answer(group, 0, [], free=[0])
 
     def sync(
         self,
@@ -132,7 +138,7 @@ class StudyServer:
         take: int,
         fault: str = "",
     ) -> dict[str, Any]:
-        """Record events, decide, and fill free slots. The one message of a group.
+        """Record events, decide, heed vetoes, and fill free slots. The one message of a group.
 
         slots: slot to the trial in it, None where it is free. take: how many more trials it takes. fault: why the
         group could not write into the home, which ends the study in good order. Returns `free` (trials of this group
@@ -148,6 +154,7 @@ class StudyServer:
             try:
                 ledger.record_slots(group, len(slots))
                 ended = ledger.record([Event.from_json(event) for event in events])
+                ledger.heed_vetoes()
             except OSError as error:
                 return self._stop(str(error))
             if fault:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from optuna.trial import Trial
@@ -63,6 +64,7 @@ class Tally:
         self.repeated = 0
         self.seen = Seen(direction=direction)
         self.stopped = ""
+        self.vetoed: Set[int] = frozenset()  # trials that are not the best, whatever they reached
 
     def get(self, number: int) -> Account:
         """The trial of this number; ValueError where the ledger has none."""
@@ -94,12 +96,12 @@ class Tally:
         return self.ended["done"] + self.ended["pruned"] + self.ended["died"]
 
     def best(self) -> Account | None:
-        """The best done trial, of those that keep all constraints while there is one."""
-        return self._accounts[self._best[0][-1]] if self._best else None
+        """The best done trial that is not vetoed, of those that keep all constraints while there is one."""
+        return next((self._accounts[number] for *_, number in self._best if number not in self.vetoed), None)
 
     def best_numbers(self) -> set[int]:
-        """The done trials whose files are kept."""
-        return {number for *_, number in self._best}
+        """The done trials whose files are kept; a vetoed one takes nobody's place, and its veto may be lifted."""
+        return {number for *_, number in self._best[: self._num_kept + len(self.vetoed)]}
 
     def add(self, account: Account) -> None:
         """Take in a trial, ended or not."""
@@ -148,4 +150,3 @@ class Tally:
         value = account.last()
         if end == "done" and value is not None:
             bisect.insort(self._best, (not account.feasible, self._sign * value, account.number))
-            del self._best[self._num_kept :]

@@ -6,10 +6,20 @@ import os
 from pathlib import Path
 
 import pytest
+from crews import finish, serve
+from rich.console import Console
 
+from hpo import analysis
 from hpo.errors import RequestError
+from hpo.event_log import EventLog
 from hpo.home import Home
+from hpo.ledger import Ledger
+from hpo.messages import Event
+from hpo.parts import space_of
+from hpo.progress import summary_table
+from hpo.rows import read_trials
 from hpo.study import Study
+from hpo.tally import Account, Tally
 from hpo.vetoes import REASON_LENGTH, SETTLED_SECONDS, Vetoes, cause_of, lift, veto, vetoed
 
 
@@ -105,3 +115,129 @@ def test_who_asks_often_reads_the_folder_again_only_where_it_changed(home: Home)
     assert seen.now() is first, "not read again"
     lift(home, 1)
     assert seen.now() == {2: ""}
+
+
+# -- the server --------------------------------------------------------------------------------------------------------
+
+
+def ended(home: Home) -> dict[int, tuple[str, str]]:
+    """Of each trial its end and cause."""
+    return {row.number: (row.end, row.cause) for row in read_trials(home, Study.load(home.study))}
+
+
+def step(trial: int, number: int, *, end: str | None = None) -> dict[str, object]:
+    return {"trial": trial, "step": number, "time": float(number), "value": 1.0 / number, "metrics": {}, "end": end}
+
+
+def test_a_running_trial_is_pruned_at_the_next_message_and_another_takes_its_slot(home: Home) -> None:
+    server = serve(study(), home)
+    server.open_group("g")
+    veto(home, 0, "blurred")
+    reply = server.sync("g", 1, [step(0, 1)], {0: 0}, 1)
+    assert (reply["free"], [place["trial"] for place in reply["place"]]) == ([0], [1])
+    assert server.sync("g", 1, [step(0, 1)], {0: 0}, 1) == reply
+    late = server.sync("g", 2, [step(0, 2, end="done")], {0: 1}, 1)
+    assert late["free"] == []
+    (end,) = [event for event in EventLog(home).read()[0] if isinstance(event, Event) and event.end]
+    assert (end.trial, end.step, end.time, end.end, end.cause) == (0, 1, 1.0, "pruned", "veto: blurred")
+    assert server.status()["pruned"] == 1
+    server.close()
+    assert ended(home)[0] == ("pruned", "veto: blurred")
+
+
+def test_a_message_of_one_group_ends_the_trial_of_another(home: Home) -> None:
+    server = serve(study(), home, workers=2)
+    first, second = (server.open_group(name)["place"][0]["trial"] for name in "gh")
+    veto(home, second)
+    assert server.sync("g", 1, [step(first, 1)], {0: first}, 1)["free"] == []
+    assert server.status()["pruned"] == 1
+    assert server.sync("h", 1, [step(second, 1)], {0: second}, 1)["free"] == [second]
+    server.close()
+    assert ended(home)[second] == ("pruned", "veto")
+
+
+def test_an_interrupted_trial_is_not_placed_again(home: Home) -> None:
+    server = serve(study(), home)
+    server.open_group("g")
+    server.sync("g", 1, [step(0, 1)], {0: 0}, 1)
+    server.close_group("g", failed=False)
+    assert server.status()["waiting"] == 1
+    veto(home, 0)
+    assert server.open_group("h")["place"][0]["trial"] == 1
+    server.close()
+    veto(home, 1)
+    later = serve(study(), home, run="later")
+    assert (later.status()["waiting"], later.status()["pruned"]) == (0, 2)
+    assert later.open_group("i")["place"][0]["trial"] == 2
+    later.close()
+
+
+def test_one_asked_ahead_is_never_placed_and_counts_for_nothing(home: Home) -> None:
+    request = study()
+    ledger = Ledger(request, home, space=space_of(request), direction="minimize", ahead=3)
+    while ledger.ask_ahead():
+        pass
+    veto(home, 1)
+    ledger.heed_vetoes()
+    assert (ledger.status().queued, ledger.status().pruned, ledger.left()) == (2, 0, 4)
+    placed = [ledger.place("g", 0, slot) for slot in range(3)]
+    assert [placement.trial for placement in placed if placement] == [0, 2]
+    ledger.close()
+    again = Ledger(request, home, space=space_of(request), direction="minimize", ahead=0)
+    again.close()
+    assert sorted(ended(home)) == [0, 2]
+
+
+def test_the_best_is_not_a_vetoed_one_until_the_veto_is_lifted(home: Home) -> None:
+    server = serve(study(), home)
+    finish(server)
+    ranked = sorted(analysis.summary(home).trials, key=lambda trial: trial.value or 0.0)
+    first, second = ranked[0].number, ranked[1].number
+    assert server.status()["best_trial"] == first
+    server.close()
+    veto(home, first, "memorized")
+    server = serve(study(), home, run="later")
+    assert (server.status()["best_trial"], server.status()["done"]) == (second, 6)
+    server.close()
+    found = analysis.best(home)
+    assert found is not None
+    assert found.trial == second
+    lines = shown(home)
+    assert f"best: trial {second}" in lines
+    assert "veto: memorized" in lines
+    lift(home, first)
+    found = analysis.best(home)
+    assert found is not None
+    assert found.trial == first
+    assert "veto" not in shown(home)
+
+
+def test_where_all_are_vetoed_there_is_no_best(home: Home) -> None:
+    server = serve(study(budget={"trials": 1, "epochs": 9}), home)
+    finish(server)
+    veto(home, 0)
+    server.drain()
+    server.sync("h", 1, [], {0: None}, 1)
+    assert server.close()["best_trial"] is None
+    assert analysis.best(home) is None
+
+
+def test_vetoed_trials_take_no_place_among_the_kept_weights(home: Home) -> None:
+    tally = Tally(direction="minimize", kept=2)
+    for number in range(5):
+        tally.add(Account(number=number, params={}, seed=0, values={1: float(number)}, end="done"))
+    assert tally.best_numbers() == {0, 1}
+    tally.vetoed = {1}
+    assert tally.best_numbers() == {0, 1, 2}
+    tally.vetoed = {0, 1}
+    best = tally.best()
+    assert best is not None
+    assert best.number == 2
+
+
+def shown(home: Home) -> str:
+    """What `hpo show` prints."""
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(summary_table(analysis.summary(home)))
+    return capture.get()
