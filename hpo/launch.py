@@ -20,7 +20,7 @@ from hpo.mirror import Ending
 from hpo.pruning import make_pruner
 from hpo.samplers import make_sampler
 from hpo.study import Objective, Study
-from hpo.tracking import Tracker
+from hpo.tracking import Figures, Tracker
 
 if TYPE_CHECKING:
     from hpo.analysis import BestTrial
@@ -67,11 +67,12 @@ def search(
     home: str | Path,
     address: str | None = None,
     on_status: Callable[[Mapping[str, Any]], None] | None = None,
+    figures: Figures | None = None,
 ) -> Result:
     """Run a study, or go on with the one in `home`, until its budget is used or it is interrupted.
 
     address: a running Ray cluster (`auto`, or host:port); None starts Ray on this machine. on_status: called about
-    twice a second with the fields of `hpo.ledger.Status`.
+    twice a second with the fields of `hpo.ledger.Status`. figures: makes the pages that MLflow shows of the search.
 
     Raises RequestError before anything is made where the request cannot be done, SearchFailed where the search
     stopped early; the home can then be resumed.
@@ -89,7 +90,7 @@ def search(
 
     ending: Ending = "stopped"
     patience = TRACKING_SECONDS
-    tracker = Tracker(study, place)
+    tracker = Tracker(study, place, figures=figures)
     try:
         outcome = driver.run(
             study,

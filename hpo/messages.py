@@ -40,13 +40,18 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A trial went to a group: the first line of a trial in the event log, once more at each later placement."""
+    """A trial went to a group: the first line of a trial in the event log, once more at each later placement.
+
+    worker: the group's process, as host:pid. device: where it computes. Both "" where they are not known.
+    """
 
     trial: int
     time: float
     params: Params
     seed: int
     group: str
+    worker: str = ""
+    device: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "start"} | asdict(self)

@@ -25,6 +25,7 @@ Ending = Literal["finished", "interrupted", "stopped"]
 
 FORMAT = 1  # of the position file
 NAME_LENGTH = 250  # MLflow refuses longer names
+LOGGED_IMAGES = "mlflow.loggedImages"  # MLflow's page looks for images where a run has this tag
 VALUE_LENGTH = 5000  # every MLflow server takes tags of this length; 3.x alone takes more
 
 
@@ -34,6 +35,15 @@ class Point:
 
     name: str
     value: float
+    step: int
+    time_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """One sample sheet of a trial. name: its path in the home. step, time_ms: of the event that names it."""
+
+    name: str
     step: int
     time_ms: int
 
@@ -108,7 +118,7 @@ class Batch:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     points: dict[tuple[str, int], Point] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)
+    sheets: list[Sheet] = field(default_factory=list)
     end: End | None = None
     end_time_ms: int = 0
     cause: str = ""
@@ -159,6 +169,7 @@ def _start(batch: Batch, start: Start, position: Position) -> None:
     batch.started = True
     batch.params = {safe_name(name): str(value) for name, value in start.params.items()}
     batch.tags |= {"seed": str(start.seed), "group": start.group, "attempts": str(trial.attempts)}
+    batch.tags |= {name: value for name, value in (("worker", start.worker), ("device", start.device)) if value}
 
 
 def _observe(batch: Batch, event: Event, position: Position, objective: str) -> None:
@@ -170,7 +181,10 @@ def _observe(batch: Batch, event: Event, position: Position, objective: str) -> 
         batch.add(name, value, event)
     if event.value is not None:
         batch.add(objective, event.value, event)
-    batch.files += event.files
+    for name in event.files:
+        batch.sheets.append(Sheet(name=name, step=event.step, time_ms=milliseconds(event.time)))
+        if name.endswith(".png"):
+            batch.tags[LOGGED_IMAGES] = "True"
 
 
 def _end(batch: Batch, event: Event, position: Position) -> None:

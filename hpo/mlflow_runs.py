@@ -8,50 +8,23 @@ functions, as it takes more than a second. `tracking.py` decides what is written
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from hpo.errors import HpoError
 from hpo.home import Home
 from hpo.messages import End
-from hpo.mirror import VALUE_LENGTH, Batch, Chunk, Ending, Point, Position, plain
+from hpo.mirror import Batch, Chunk, Ending, Point, Position
+from hpo.mlflow_client import Counted, GivenUp, Traffic
+from hpo.mlflow_facts import data_input, study_tags, trial_tags
+from hpo.mlflow_files import lay_out, lay_out_trial
 from hpo.study import Study
-from hpo.surroundings import git_commit, versions
 
 # How a trial's end is told to MLflow, and how a search's. The tag `end` beside it has our word.
 STATUS_OF_END: dict[End, str] = {"done": "FINISHED", "pruned": "KILLED", "died": "FAILED", "lost": "FAILED"}
 STATUS_OF_ENDING: dict[Ending, str] = {"finished": "FINISHED", "interrupted": "KILLED", "stopped": "FAILED"}
-
-# A server is tried once: we look for the run that a lost answer may have left, while MLflow's own retries would make it
-# twice, and go on for minutes. And no link is printed for each run that ends.
-SERVER_SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-
-Connect = Callable[[str], Any]
-
-
-def connect(uri: str) -> Any:
-    """Return MLflow's client for this URI."""
-    from mlflow import MlflowClient
-
-    return MlflowClient(uri)
-
-
-class GivenUp(HpoError):
-    """The search is over and MLflow was too slow for it: nothing more is written."""
-
-
-@dataclass
-class Traffic:
-    """Calls made, failed ones included; writes that MLflow refused for good; whether calls are still allowed."""
-
-    calls: int = 0
-    refused: int = 0
-    given_up: bool = False
 
 
 @dataclass
@@ -66,30 +39,34 @@ class Runs:
     After a failed call the state is not known any more; look again with `find`.
     """
 
-    def __init__(self, client: _Counted, *, experiment: str, parent: _Run, ending: str, traffic: Traffic) -> None:
+    def __init__(
+        self, client: Counted, *, experiment: str, parent: _Run, ending: str, tags: Mapping[str, str], traffic: Traffic
+    ) -> None:
         self._client, self._experiment, self._parent, self._traffic = client, experiment, parent, traffic
         self._trials: dict[int, _Run] = {}
+        self._tags = tags
         self.ending = ending
 
     @classmethod
     def find(cls, client: Any, *, study: Study, home: Home, position: Position, traffic: Traffic) -> Runs:
         """Return the runs of the home whose log begins as `position` says; makes the study's where there is none."""
-        counted = _Counted(client, traffic)
+        counted = Counted(client, traffic)
         experiment = _experiment(counted, study, home)
-        tags = _study_tags(study, home, position)
-        home_tag = f"tags.`hpo.home` = '{position.identity}'"
-        found = counted.search_runs([experiment], home_tag, order_by=["attributes.start_time ASC"], max_results=1)
-        if not found:
-            name = home.path.name
-            made = counted.create_run(experiment, start_time=position.began_ms, tags=tags, run_name=name)
-            return cls(
-                counted, experiment=experiment, parent=_Run(made.info.run_id, "RUNNING"), ending="", traffic=traffic
-            )
-        parent = _Run(found[0].info.run_id, found[0].info.status)
-        ending = found[0].data.tags.get("end", "")
-        counted.log_batch(parent.id, tags=_tags(tags))
-        runs = cls(counted, experiment=experiment, parent=parent, ending=ending, traffic=traffic)
-        runs._trials = _children(counted, experiment, parent.id)
+        tags = study_tags(study, home, position)
+        found = _study_run(counted, experiment, position.identity)
+        if found is None:
+            made = counted.create_run(experiment, start_time=position.began_ms, tags=tags, run_name=home.path.name)
+            parent, ending = _Run(made.info.run_id, "RUNNING"), ""
+        else:
+            parent, ending = _Run(found.info.run_id, found.info.status), found.data.tags.get("end", "")
+            counted.log_batch(parent.id, tags=_tags(tags))
+        runs = cls(
+            counted, experiment=experiment, parent=parent, ending=ending, tags=trial_tags(study, home), traffic=traffic
+        )
+        if found is not None:
+            runs._trials = _children(counted, experiment, parent.id)
+        if found is None or not found.inputs.dataset_inputs:
+            runs._log_data(study, home)
         return runs
 
     @property
@@ -97,17 +74,27 @@ class Runs:
         """The id of the study's run."""
         return self._parent.id
 
-    def write(self, chunk: Chunk, *, home: Home, live: bool) -> None:
-        """Write one chunk of the log. live: a search is running, so runs that go on are opened again."""
+    def write(self, chunk: Chunk, *, home: Home, live: bool, beside: Sequence[Point] = ()) -> None:
+        """Write one chunk of the log. live: a search is running, so runs that go on are opened again.
+
+        beside: points of the study's run that come from elsewhere than the log.
+        """
         if live and self._parent.status != "RUNNING":
             self._reopen(self._parent)
         for batch in chunk.batches:
             self._write_trial(batch, home, live)
-        if chunk.summary:
+        if chunk.summary or beside:
             best = chunk.position.best_trial
-            tags = {} if best is None else {"best_trial": str(best)}
-            with self._refusable():
-                self._client.log_batch(self._parent.id, metrics=_metrics(chunk.summary), tags=_tags(tags))
+            self.write_study([*chunk.summary, *beside], tags={} if best is None else {"best_trial": str(best)})
+
+    def write_study(self, points: Sequence[Point], *, tags: Mapping[str, str]) -> None:
+        """Write points and tags of the study's run."""
+        with self._refusable():
+            self._client.log_batch(self._parent.id, metrics=_metrics(points), tags=_tags(tags))
+
+    def attach(self, files: Mapping[str, str | Path]) -> bool:
+        """Log texts and files to the study's run under these names, and return whether the artifact store took them."""
+        return self._send(self._parent, lambda folder: lay_out(files, folder))
 
     def interrupt_trial(self, number: int, *, time_ms: int) -> None:
         """Close the run of a trial that stopped half-way and may go on one day."""
@@ -125,7 +112,7 @@ class Runs:
             made = self._client.create_run(
                 self._experiment,
                 start_time=batch.start_time_ms,
-                tags={"mlflow.parentRunId": self._parent.id, "hpo.trial": str(batch.trial)} | tags,
+                tags={"mlflow.parentRunId": self._parent.id, "hpo.trial": str(batch.trial), **self._tags} | tags,
                 run_name=f"trial-{batch.trial:06d}",
             )
             run, tags = self._trials.setdefault(batch.trial, _Run(made.info.run_id, "RUNNING")), {}
@@ -142,17 +129,39 @@ class Runs:
                 self._client.set_terminated(run.id, run.status, end_time=batch.end_time_ms)
 
     def _attach(self, run: _Run, batch: Batch, home: Home) -> None:
-        """Log files under fixed names, so that a repeat replaces them. All lie in the home too, and so none is insisted
-        on where an artifact store refuses it.
+        """Log what the batch has of files."""
+
+        def lay(folder: Path) -> None:
+            self._traffic.refused += lay_out_trial(batch, home, folder)
+
+        if batch.sheets or batch.cause:
+            self._send(run, lay)
+
+    def _send(self, run: _Run, lay: Callable[[Path], None]) -> bool:
+        """Log what `lay` puts into an empty folder with one call, none where it puts nothing there.
+
+        All files lie in the home too, and so none is insisted on where an artifact store refuses them.
         """
         try:
-            if len(batch.cause) > VALUE_LENGTH:
-                self._client.log_text(run.id, batch.cause, "cause.txt")
-            for name in batch.files:
-                path = (home.path / name).resolve()
-                if not path.is_relative_to(home.path):
-                    raise ValueError(name)
-                self._client.log_artifact(run.id, str(path), "samples")
+            with tempfile.TemporaryDirectory(prefix="hpo-mlflow-") as name:
+                lay(Path(name))
+                if any(Path(name).iterdir()):
+                    self._client.log_artifacts(run.id, name)
+            return True
+        except GivenUp:
+            raise
+        except Exception:
+            self._traffic.refused += 1
+            return False
+
+    def _log_data(self, study: Study, home: Home) -> None:
+        """Log the data set as an input of the study's run, where it can be read here and the server knows inputs.
+
+        Not of the trials' runs: that would be one more call for each. They have its hash as a tag.
+        """
+        try:
+            if (data := data_input(study, home)) is not None:
+                self._client.log_inputs(self._parent.id, datasets=[data])
         except GivenUp:
             raise
         except Exception:
@@ -181,25 +190,19 @@ class Runs:
             self._traffic.refused += 1
 
 
-class _Counted:
-    """A client that counts its calls, and makes none once the mirror was given up."""
-
-    def __init__(self, client: Any, traffic: Traffic) -> None:
-        self._client, self._traffic = client, traffic
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def call(*args: Any, **options: Any) -> Any:
-            if self._traffic.given_up:
-                raise GivenUp
-            self._traffic.calls += 1
-            return method(*args, **options)
-
-        return call
+def attach(client: Any, *, study: Study, identity: str, files: Mapping[str, Path], traffic: Traffic) -> bool:
+    """Log files to the study's run of that identity; return whether there is one and its artifact store took them."""
+    counted = Counted(client, traffic)
+    experiment = counted.get_experiment_by_name(study.name)
+    found = experiment and _study_run(counted, str(experiment.experiment_id), identity)
+    if not found:
+        return False
+    parent = _Run(found.info.run_id, found.info.status)
+    runs = Runs(counted, experiment=str(experiment.experiment_id), parent=parent, ending="", tags={}, traffic=traffic)
+    return runs.attach(files)
 
 
-def _experiment(client: _Counted, study: Study, home: Home) -> str:
+def _experiment(client: Counted, study: Study, home: Home) -> str:
     found = client.get_experiment_by_name(study.name)
     if found is not None:
         return str(found.experiment_id)
@@ -208,21 +211,15 @@ def _experiment(client: _Counted, study: Study, home: Home) -> str:
     return str(client.create_experiment(study.name, artifact_location=location))
 
 
-def _study_tags(study: Study, home: Home, position: Position) -> dict[str, str]:
-    """What the study's run says about it; written again when a search goes on, as its budget may differ by then."""
-    values = study.model_dump(mode="json")
-    shown = ("model", "data", "space", "objective", "constraints", "sampler", "pruner", "budget", "seed")
-    tags = {key: plain(values[key]) for key in shown if values[key] is not None}
-    tags |= {"hpo.home": position.identity, "hpo.path": plain(str(home.path))}
-    tags |= {f"version.{name}": version for name, version in versions().items()}
-    if home.study.is_file():
-        tags["study.yaml"] = plain(home.study.read_text(encoding="utf-8"))
-    if commit := git_commit():
-        tags["mlflow.source.git.commit"] = commit
-    return tags
+def _study_run(client: Counted, experiment: str, identity: str) -> Any:
+    """Return the study's run, the first made where there are several; None where there is none."""
+    found = client.search_runs(
+        [experiment], f"tags.`hpo.home` = '{identity}'", order_by=["attributes.start_time ASC"], max_results=1
+    )
+    return found[0] if found else None
 
 
-def _children(client: _Counted, experiment: str, parent: str) -> dict[int, _Run]:
+def _children(client: Counted, experiment: str, parent: str) -> dict[int, _Run]:
     """Return the runs of trials below the study's run, by the number in their tag."""
     runs: dict[int, _Run] = {}
     token = None

@@ -11,17 +11,25 @@ MLflow is imported when the first record is there, not before: by then the searc
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from hpo import parts
 from hpo.errors import HpoError
 from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.mirror import Ending, Position, fold, identity_of, milliseconds
-from hpo.mlflow_runs import SERVER_SETTINGS, STATUS_OF_ENDING, Connect, GivenUp, Runs, Traffic, connect
+from hpo.mlflow_client import SERVER_SETTINGS, Connect, GivenUp, Traffic, connect, uri_of
+from hpo.mlflow_client import without_password as without_password
+from hpo.mlflow_runs import STATUS_OF_ENDING, Runs
+from hpo.mlflow_runs import attach as attach_to_study
 from hpo.study import Study
+from hpo.study_files import Figures as Figures
+from hpo.study_files import StudyFiles
 from hpo.surroundings import environment, only_writer, silence, step_back
+from hpo.system_metrics import SystemMetrics
 
 FLUSH_SECONDS = 1.0
 CHUNK_BYTES = 4 * 1024 * 1024  # of the log at once: what a backlog takes in memory
@@ -32,10 +40,11 @@ class Tracker:
     """Mirrors a search to MLflow while it runs: `start`, then `end` once the log is complete.
 
     It never raises for MLflow's sake and never makes the search wait. error: the last failure, "" while all is well.
+    figures: makes the pages that the study's run shows, now and then while the search runs, and at its end.
     """
 
-    def __init__(self, study: Study, home: Home, *, connect: Connect = connect) -> None:
-        self._mirror = Mirror(study, home, live=True, connect=connect)
+    def __init__(self, study: Study, home: Home, *, figures: Figures | None = None, connect: Connect = connect) -> None:
+        self._mirror = Mirror(study, home, live=True, figures=figures, connect=connect)
         self._thread = threading.Thread(target=self._run, name="hpo-tracking", daemon=True)
         self._wake = threading.Event()
         self._ending: Ending | None = None
@@ -81,6 +90,7 @@ class Tracker:
                 try:
                     if ending is None:
                         self._mirror.catch_up()
+                        self._mirror.keep_company()
                     else:
                         self._mirror.finish(ending)
                     self.error, pause = "", FLUSH_SECONDS
@@ -91,12 +101,12 @@ class Tracker:
                 self._wake.wait(pause)
 
 
-def sync(study: Study, home: Home, *, connect: Connect = connect) -> int:
-    """Bring MLflow up to date with the event log and return how many records were written.
+def sync(study: Study, home: Home, *, figures: Figures | None = None, connect: Connect = connect) -> int:
+    """Bring MLflow up to date with the event log and return how many records were written; the files are made afresh.
 
     Raises HpoError where MLflow does not take them, RequestError while a search writes them itself.
     """
-    with Mirror(study, home, live=False, connect=connect) as mirror:
+    with Mirror(study, home, live=False, figures=figures, connect=connect) as mirror:
         try:
             return mirror.finish()
         except HpoError:
@@ -108,9 +118,21 @@ def sync(study: Study, home: Home, *, connect: Connect = connect) -> int:
             ) from error
 
 
-def without_password(uri: str) -> str:
-    """A tracking URI as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+def attach(study: Study, home: Home, files: Mapping[str, Path], *, connect: Connect = connect) -> bool:
+    """Log files to the study's run in MLflow under these names, such as `{"winner/card.md": path}`.
+
+    Returns False, and raises nothing, where MLflow is not reached, has no such run or does not take them.
+    """
+    try:
+        first, _ = EventLog(home).read(0, limit=1)
+        if not first:
+            return False
+        with contextlib.ExitStack() as scope:
+            _prepare(scope, uri_of(study, home))
+            client = connect(uri_of(study, home))
+            return attach_to_study(client, study=study, identity=identity_of(first[0]), files=files, traffic=Traffic())
+    except Exception:  # whatever MLflow does: the files lie where they were made
+        return False
 
 
 class Mirror:
@@ -119,10 +141,12 @@ class Mirror:
     live: a search is running, so runs are opened again when it goes on.
     """
 
-    def __init__(self, study: Study, home: Home, *, live: bool, connect: Connect = connect) -> None:
+    def __init__(
+        self, study: Study, home: Home, *, live: bool, figures: Figures | None = None, connect: Connect = connect
+    ) -> None:
         self._study, self._home, self._live, self._connect = study, home, live, connect
         self._objective = parts.objective_of(study)
-        self._uri = study.tracking or f"sqlite:///{home.mlflow_db}"
+        self._uri = uri_of(study, home)
         self.shown_uri = without_password(self._uri)
         self.traffic = Traffic()
         self._log = EventLog(home)
@@ -130,6 +154,9 @@ class Mirror:
         if live:
             self._position.ending = None
         self._runs: Runs | None = None
+        self._files = StudyFiles(study, home, figures=figures)
+        self._files_offset = 0  # how much of the log the files tell of
+        self._system: SystemMetrics | None = None
         self._scope = contextlib.ExitStack()
         self._prepared = self._finished = False
         self._guard = threading.Lock()
@@ -166,9 +193,24 @@ class Mirror:
                     objective=self._objective.name,
                     direction=self._objective.direction,
                 )
-                runs.write(chunk, home=self._home, live=self._live)
+                beside = self._system.waiting() if self._system else ()
+                runs.write(chunk, home=self._home, live=self._live, beside=beside)
                 self._save(chunk.position)
+                if self._system and (chunk.summary or beside):
+                    self._system.written()
                 written += len(records)
+        except Exception:
+            self._runs = None
+            raise
+
+    def keep_company(self) -> None:
+        """Write what the study's run has beside the log where it is due: what the machine does, and files."""
+        if not self._position.identity:
+            return
+        try:
+            self._watch_system()
+            if self._files.due and self._position.offset > self._files_offset:
+                self._write_files()
         except Exception:
             self._runs = None
             raise
@@ -189,6 +231,8 @@ class Mirror:
                 runs.end_study(known, time_ms=self._position.last_ms)
                 self._position.ending = None
                 self._save(self._position)
+                self._finished = True
+                self._write_files()  # last, as they take longest: what is told of the search is whole by now
             except Exception:
                 self._runs = None
                 raise
@@ -237,14 +281,26 @@ class Mirror:
         return self._runs
 
     def _prepare(self) -> None:
-        """Take what is held until the mirror is left: the right to write, settings for a server, and silence."""
+        """Take what is held until the mirror is left: the right to write, and what MLflow needs."""
         self._scope.enter_context(only_writer(self._home))
-        if not self._uri.startswith("sqlite"):
-            self._scope.enter_context(environment(SERVER_SETTINGS))
-        import mlflow  # noqa: F401  it sets up log handlers, which are then kept silent
-
-        self._scope.enter_context(silence())
+        _prepare(self._scope, self._uri)
         self._prepared = True
+
+    def _watch_system(self) -> None:
+        if self._system is None:
+            self._system = SystemMetrics()
+        self._system.sample(began_ms=self._position.began_ms)
+        if self._system.full:
+            self._reach().write_study(self._system.waiting(), tags={})
+            self._system.written()
+
+    def _write_files(self) -> None:
+        """Make the files of the study's run and log them; an artifact store that refuses them changes nothing else."""
+        began = time.monotonic()
+        offset = self._position.offset
+        if self._reach().attach(self._files.make()):
+            self._files_offset = offset
+        self._files.done(seconds=time.monotonic() - began)
 
     def _save(self, position: Position) -> None:
         with self._guard:
@@ -252,6 +308,15 @@ class Mirror:
                 raise GivenUp
             position.save(self._home.tracking_offset)
             self._position = position
+
+
+def _prepare(scope: contextlib.ExitStack, uri: str) -> None:
+    """Enter what MLflow needs of the process while it is written to: settings for a server, and silence."""
+    if not uri.startswith("sqlite"):
+        scope.enter_context(environment(SERVER_SETTINGS))
+    import mlflow  # noqa: F401  it sets up log handlers, which are then kept silent
+
+    scope.enter_context(silence())
 
 
 def _first_line(error: Exception) -> str:

@@ -18,7 +18,7 @@ from hpo.errors import HpoError
 from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.messages import Event, Record, Start
-from hpo.mlflow_runs import SERVER_SETTINGS, connect
+from hpo.mlflow_client import SERVER_SETTINGS, connect
 from hpo.study import Budget, Objective, Study
 from hpo.tracking import Tracker, sync
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from hpo.errors import HpoError, RequestError
 from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.messages import Event, Record, Start
-from hpo.mlflow_runs import STATUS_OF_END, connect
+from hpo.mlflow_client import connect
+from hpo.mlflow_runs import STATUS_OF_END
 from hpo.study import Budget, Objective, Study
 from hpo.surroundings import NICENESS, only_writer
 from hpo.tracking import Tracker, sync
@@ -138,6 +140,25 @@ def mirrored(home: Home, client: Any) -> dict[str, Any]:
     return held
 
 
+def files_of(home: Home, client: Any) -> dict[str, list[str]]:
+    """The files of each run of a home."""
+    experiment = client.get_experiment_by_name(home.path.name)
+    found = {}
+    for run in client.search_runs([experiment.experiment_id], max_results=1000):
+        place = Path(run.info.artifact_uri.removeprefix("file://"))
+        files = (path for path in place.rglob("*") if path.is_file())
+        found[run.info.run_name if "hpo.trial" in run.data.tags else "study"] = sorted(
+            str(path.relative_to(place)) for path in files
+        )
+    return found
+
+
+def draw(path: Path) -> None:
+    """A sample sheet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (300, 40), color=100).save(path)
+
+
 class Recording:
     """A client that notes the name of each call, and does something before or after one of them."""
 
@@ -247,12 +268,13 @@ def test_a_trial_between_two_looks_at_the_log_costs_three_calls(study: Study, ho
         t = EPOCH + 10.0 * trial
         append(home, [start(trial, t), event(trial, 1, t + 1), event(trial, 2, t + 2, value=1.0, end="done")])
     sync(study, home, connect=lambda _: recording)
-    assert len(recording.names) == 3 * 20 + 7
+    assert len(recording.names) == 3 * 20 + 8
     assert [name for name in recording.names if name not in ("create_run", "log_batch", "set_terminated")] == [
         "get_experiment_by_name",
         "create_experiment",
         "search_runs",
         "set_tag",
+        "log_artifacts",
     ]
 
 
@@ -273,9 +295,13 @@ def test_killed_after_any_call_the_next_sync_makes_it_whole(store: str, tmp_path
     records: list[Record] = [start(0, t), event(0, 1, t + 1), start(1, t + 2), event(1, 1, t + 3)]
     records += [event(0, 2, t + 4), start(2, t + 5), event(0, 3, t + 6, value=2.5, end="done")]
 
+    sheet = "samples/trial-000000/step-000003.png"
+    records[-1] = event(0, 3, t + 6, value=2.5, end="done", files=(sheet,))
+
     def interrupted_at(call: int) -> tuple[Home, bool]:
         home = new_home(tmp_path)
         study = new_study(store, home)
+        draw(home.path / sheet)
         recording = Recording(connect(store), at=call)
         recording.after = killed
         append(home, records[:4])
@@ -293,12 +319,12 @@ def test_killed_after_any_call_the_next_sync_makes_it_whole(store: str, tmp_path
     def comparable(home: Home) -> dict[str, Any]:
         held = mirrored(home, client)
         status, params, tags, points = held.pop(home.path.name)
-        own = {name: value for name, value in tags.items() if name not in ("hpo.path", "study.yaml")}
-        return held_without_parent(held) | {"study": (status, params, own, points)}
+        own = {name: value for name, value in tags.items() if name not in ("hpo.path", "study.yaml", "study")}
+        return held_without_parent(held) | {"study": (status, params, own, points), "files": files_of(home, client)}
 
     def held_without_parent(held: dict[str, Any]) -> dict[str, Any]:
         return {
-            name: (status, params, {key: value for key, value in tags.items() if key != "parent"}, points)
+            name: (status, params, {key: tags[key] for key in tags if key not in ("parent", "study")}, points)
             for name, (status, params, tags, points) in held.items()
         }
 
@@ -369,29 +395,36 @@ def test_by_default_everything_lies_in_the_home(home: Home, tmp_path: Path, monk
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     sheet = home.samples / "trial-000000" / "step-000003.png"
-    sheet.parent.mkdir(parents=True)
-    sheet.write_bytes(b"an image")
-    done = event(0, 3, EPOCH + 1, value=1.0, end="done", files=(str(sheet.relative_to(home.path)),))
+    draw(sheet)
+    sheet.with_suffix(".wav").write_bytes(b"a sound")
+    names = [str(file.relative_to(home.path)) for file in (sheet, sheet.with_suffix(".wav"))]
+    done = event(0, 3, EPOCH + 1, value=1.0, end="done", files=tuple(names))
     append(home, [start(0, EPOCH), done, Event(trial=1, step=0, time=EPOCH, end="lost", cause="x" * 6000)])
     assert sync(new_study(None, home), home) == 3
     assert home.mlflow_db.is_file()
     assert not list(elsewhere.iterdir())
     (logged,) = home.mlartifacts.rglob("*.png")
-    assert logged.read_bytes() == b"an image"
-    assert logged.parts[-3:] == ("artifacts", "samples", "step-000003.png")
+    assert logged.read_bytes() == sheet.read_bytes()
+    assert logged.parts[-3:-1] == ("artifacts", "images")
+    assert logged.name.startswith(f"samples+step+3+timestamp+{int(1000 * (EPOCH + 1))}+")
+    (small,) = home.mlartifacts.rglob("*.webp")
+    assert small.name == f"{logged.stem}+compressed.webp"
+    with Image.open(small) as image:
+        assert image.size == (256, 34)
+    (sound,) = home.mlartifacts.rglob("*.wav")
+    assert sound.parts[-3:] == ("artifacts", "samples", "step-000003.wav")
     (cause,) = home.mlartifacts.rglob("cause.txt")
     assert cause.read_text() == "x" * 6000
 
 
 def test_a_file_outside_the_home_is_not_logged(study: Study, home: Home, client: Any) -> None:
-    secret = home.path.parent / "secret.png"
-    secret.write_bytes(b"secret")
+    draw(home.path.parent / "secret.png")
     append(home, [start(0, EPOCH), event(0, 3, EPOCH + 1, value=1.0, end="done", files=("../secret.png",))])
     tracker = Tracker(study, home)
     tracker.start()
     assert tracker.end("finished", timeout=30) == 0
     assert tracker.refused == 1
-    assert not home.mlartifacts.exists()
+    assert files_of(home, client)["trial-000000"] == []
     assert mirrored(home, client)["trial-000000"][0][0] == "FINISHED"
 
 
