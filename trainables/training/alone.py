@@ -27,9 +27,10 @@ from .params import ParameterValue, Params
 from .players import PRECISIONS, Epoch, Logs, Player, products
 from .random import Order, measurement_stream, steps_until, stream
 from .sensors import Death, Sensors
-from .sheet import write_sheet
+from .sheet import draw_sheet, write_sheet
 
-SHEET_COLUMNS, SHEET_ROWS = 8, 8
+# A sheet shows so many samples, fewer where they are large: it is drawn and sent while trials train.
+SHEET_COLUMNS, SHEET_ROWS, SHEET_NUMBERS = 8, 8, 2**20
 # A stack pays for the largest batch in it, so batch sizes share one only within this factor.
 BATCH_FACTOR = 4
 
@@ -258,7 +259,15 @@ class Training:
 
         path: of the picture; what else the modality asks for lies beside it, see `sheet.write_sheet`.
         """
-        return write_sheet(path, self.sample(SHEET_COLUMNS * SHEET_ROWS), data=self.data, columns=SHEET_COLUMNS)
+        return write_sheet(path, self._shown(), data=self.data, columns=SHEET_COLUMNS)
+
+    def drawn(self) -> dict[str, bytes]:
+        """What `sheet` writes: the content of each file by its suffix. It changes nothing in the training."""
+        return draw_sheet(self._shown(), data=self.data, columns=SHEET_COLUMNS)
+
+    def _shown(self) -> Tensor:
+        fit = SHEET_NUMBERS // math.prod(self.data.shape)
+        return self.sample(max(1, min(SHEET_COLUMNS * SHEET_ROWS, fit)))
 
     def of_controls(self, names: Collection[str], *, split: str = "validation") -> dict[str, float]:
         """`metric.control` for each metric of samples and each control; values that are not finite are left out."""

@@ -75,6 +75,9 @@ class Generator(Trainer, Protocol):
     def sheet(self, path: Path) -> Sequence[Path]:
         """Write samples from noise that stays the same: a picture at this path, or what lies beside it; the files."""
 
+    def drawn(self) -> Mapping[str, bytes]:
+        """What `sheet` writes, as the content of each file by its suffix."""
+
     def save_weights(self, path: Path) -> None:
         """Write what sampling and measuring need."""
 

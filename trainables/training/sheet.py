@@ -8,6 +8,7 @@ W windows.
 
 from __future__ import annotations
 
+import io
 import math
 import wave
 from pathlib import Path
@@ -34,25 +35,32 @@ HEARD, PAUSE = 16, 0.1
 
 
 def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> list[Path]:
-    """Write samples of the data's range: images [N, C, Y, X], C = 1 or 3, or series [N, T, F], as rows of `columns`
+    """Write what `draw_sheet` draws: its picture at `path`, and what else there is beside it; returns the files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = draw_sheet(samples, data=data, columns=columns)
+    files = {path.with_suffix(suffix) if suffix != ".png" else path: content for suffix, content in drawn.items()}
+    for file, content in files.items():
+        file.write_bytes(content)
+    return list(files)
+
+
+def draw_sheet(samples: Tensor, *, data: Data, columns: int) -> dict[str, bytes]:
+    """Draw samples of the data's range: images [N, C, Y, X], C = 1 or 3, or series [N, T, F], as rows of `columns`
     pictures; points [N, 2] in one; audio [N, C, S] as pictures of its spectra, and the first 16 sounds one after
-    another in a `.wav` beside `path`; text [N, T] as lines of a `.txt` beside `path`, instead of a picture.
+    another in a `.wav` beside the picture; text [N, T] as lines of a `.txt`, instead of a picture.
 
     Series of real numbers are drawn as lines, a color for each feature. Series of levels are drawn as grey images, a
-    step in each row, since among so few values lines would hide each other. Returns the files that were written.
+    step in each row, since among so few values lines would hide each other. Returns the content of each file by its
+    suffix, the picture's first.
     """
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     if data.modality == "text":
-        lines = path.with_suffix(".txt")
-        lines.write_text("".join(f"{data.text(row)!r}\n" for row in samples), encoding="utf-8")
-        return [lines]
-    files = [path]
+        return {".txt": "".join(f"{data.text(row)!r}\n" for row in samples).encode()}
+    sound: dict[str, bytes] = {}
     if data.modality == "audio":
         pixels = _grid(_spectra(samples, data=data), columns=columns)
-        files.append(path.with_suffix(".wav"))
-        write_wav(files[-1], samples[:HEARD], data=data)
+        sound[".wav"] = _wav(samples[:HEARD], data=data)
     elif samples.dim() == 2:
         pixels = _plane(samples, data=data)
     elif samples.dim() == 4:
@@ -61,8 +69,9 @@ def write_sheet(path: Path, samples: Tensor, *, data: Data, columns: int) -> lis
         pixels = _grid(_images(samples[:, None], data=data), columns=columns)
     else:
         pixels = _grid(_lines(samples, data=data), columns=columns)
-    Image.fromarray(pixels.numpy()).save(path, format="PNG")
-    return files
+    picture = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(picture, format="PNG")
+    return {".png": picture.getvalue()} | sound
 
 
 def _grid(pictures_NCYX: Tensor, *, columns: int) -> Tensor:
@@ -101,16 +110,22 @@ def _spectra(samples_NCS: Tensor, *, data: Data) -> Tensor:
 
 def write_wav(path: Path, samples_NCS: Tensor, *, data: Data) -> None:
     """Write sounds [N, C, S] one after another in 16 bits, a silence after each; what lies beyond -1..1 is cut off."""
+    path.write_bytes(_wav(samples_NCS, data=data))
+
+
+def _wav(samples_NCS: Tensor, *, data: Data) -> bytes:
     assert data.sample_rate is not None
     x = samples_NCS.cpu().double().nan_to_num(0.0, 0.0, 0.0)
     x = torch.nn.functional.pad(x, (0, round(PAUSE * data.sample_rate)))
     whole = (x * 2**15).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
-    with wave.open(str(path), "wb") as file:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
         file.setnchannels(x.shape[1])
         file.setsampwidth(2)
         file.setframerate(data.sample_rate)
         # Channels lie side by side, in little endian.
         file.writeframes(whole.transpose(1, 2).contiguous().numpy().astype("<i2").tobytes())
+    return content.getvalue()
 
 
 def _lines(samples_NTF: Tensor, *, data: Data) -> Tensor:
