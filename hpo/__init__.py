@@ -6,14 +6,18 @@ The face of the library. Heavy parts (Ray, Optuna, MLflow, torch) are imported b
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, NotBuilt, RequestError, SearchFailed
 from hpo.study import Budget, Objective, Resources, Study
 
 if TYPE_CHECKING:
-    from hpo.export import export, train
-    from hpo.launch import Result, search
+    from hpo.analysis import Reading
+    from hpo.export import export
+    from hpo.launch import Result
+    from hpo.retrain import train
 
 __version__ = "0.1.0"
 
@@ -32,7 +36,27 @@ __all__ = [
     "train",
 ]
 
-_LAZY = {"Result": "hpo.launch", "export": "hpo.export", "search": "hpo.launch", "train": "hpo.export"}
+_LAZY = {"Result": "hpo.launch", "export": "hpo.export", "train": "hpo.retrain"}
+
+
+def search(
+    study: Study,
+    *,
+    home: str | Path,
+    address: str | None = None,
+    on_status: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Result:
+    """Run a study, or go on with the one in `home`; see `hpo.launch.search`. MLflow shows figures of it."""
+    from hpo.launch import search as run
+
+    return run(study, home=home, address=address, on_status=on_status, figures=_figures)
+
+
+def _figures(reading: Reading) -> Mapping[str, str]:
+    """Imported where they are made, in the thread that writes to MLflow: a search does not wait for Plotly."""
+    from dashboards.pages import figure_pages
+
+    return figure_pages(reading)
 
 
 def __getattr__(name: str) -> Any:

@@ -54,7 +54,7 @@ def search(
     )
     try:
         with Display(out) as display:
-            from hpo.launch import search as run
+            from hpo import search as run
 
             result = run(request, home=where, address=address, on_status=display.show)
     except KeyboardInterrupt:
@@ -97,7 +97,7 @@ def export(
     from hpo.export import export as write
     from hpo.home import Home
 
-    files = write(Home(home), folder, trial=trial)
+    files = write(Home(home), folder, trial=trial, say=out.print)
     out.print(f"{folder}: {', '.join(files)}")
 
 
@@ -108,12 +108,12 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="An export whose weights it begins with.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(hidden=True)] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Train under so many seeds, each in a folder.")] = None,
 ) -> None:
     """Train one configuration at its full budget."""
-    _refuse_options(seeds=seeds)
-    from hpo.export import read_config
-    from hpo.export import train as run
+    from hpo.configuration import read_config
+    from hpo.retrain import train as run
+    from hpo.retrain import train_seeds
 
     read = read_config(config)
 
@@ -121,8 +121,55 @@ def train(
         values = "  ".join(f"{name} {value:.5g}" for name, value in metrics.items())
         out.print(f"epoch {step}/{read.epochs}  {values}")
 
-    files = run(read, folder, start=start, on_epoch=tell)
-    out.print(f"{folder}: {', '.join(files)}")
+    if seeds is None:
+        files = run(read, folder, start=start, on_epoch=tell)
+        out.print(f"{folder}: {', '.join(files)}")
+        return
+    found = train_seeds(read, folder, seeds=seeds, start=start, on_epoch=tell)
+    for number, one in enumerate(found["runs"], start=1):
+        out.print(f"{folder / f'seed-{number}'}: seed {one['seed']}, {read.objective.name} {one['value']:.6g}")
+    if (mean := found["expected"]) is not None:
+        out.print(f"mean {mean['mean']:.6g}, {mean['low']:.6g} to {mean['high']:.6g} (95 %)")
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An export, or what `hpo train` wrote.")],
+    file: Annotated[Path, typer.Option("--out", metavar="F", help=".png, .npz, .wav, .txt or .csv, or a folder.")],
+    count: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many.")] = 64,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    label: Annotated[int | None, typer.Option(help="The class of all, of a model that knows classes.")] = None,
+) -> None:
+    """Write new samples of a model that left a home."""
+    from trainables import exported
+
+    try:
+        model = exported.load(folder)
+        files = model.write(file, model.sample(count, seed=seed, label=label))
+    except (ValueError, OSError) as error:
+        raise RequestError(f"sample: {error}.") from None
+    out.print(f"{count} samples: {files[0] if len(files) == 1 else f'{len(files)} files in {file}'}")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An export, or what `hpo train` wrote.")],
+    seed: Annotated[int | None, typer.Option(help="Train under this seed instead of a random one.")] = None,
+    same_seed: Annotated[bool, typer.Option("--same-seed", help="Train under the recorded seed.")] = False,
+) -> None:
+    """Say whether an export is what it says: its files, its data, its numbers, and a training of the same again."""
+    from hpo.verify import Finding
+    from hpo.verify import verify as run
+
+    def tell(finding: Finding) -> None:
+        style = None if finding.right else "red"
+        out.print(f"{'ok' if finding.right else 'WRONG':8}{finding.subject}: {finding.text}", style=style)
+
+    found = run(folder, seed=seed, same_seed=same_seed, on_finding=tell)
+    wrong = list(dict.fromkeys(finding.subject for finding in found if not finding.right))
+    out.print(f"not fair: {', '.join(wrong)}" if wrong else "fair")
+    if wrong:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -137,13 +184,31 @@ def report(home: HomeArgument) -> None:
 
 
 @app.command()
+def ui(
+    homes: Annotated[list[Path], typer.Argument(metavar="HOME...", help="The folders of one study or of several.")],
+    host: Annotated[str, typer.Option(help="Where to listen; other machines reach only what is not 127.0.0.1.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8050,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Start MLflow's UI beside it.")] = False,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Start optuna-dashboard beside it.")] = False,
+) -> None:
+    """Show studies in the browser, live while they are searched."""
+    from dashboards.serve import serve
+    from hpo.home import Home
+
+    serve([Home(home) for home in homes], host=host, port=port, mlflow=mlflow, optuna=optuna, tell=out.print)
+
+
+@app.command()
 def sync(home: HomeArgument) -> None:
     """Bring MLflow up to date with the event log of a study."""
+    from dashboards.pages import figure_pages
     from hpo.home import Home
     from hpo.tracking import sync as run
 
     place = Home(home).require()
-    written = run(Study.load(place.study), place)
+    written = run(Study.load(place.study), place, figures=figure_pages)
     out.print(f"{written} records written")
 
 
@@ -248,7 +313,7 @@ def _unbuilt(verb: str) -> Callable[[], None]:
     return refuse
 
 
-UNBUILT = ("sample", "verify", "ui", "submit", "replay")
+UNBUILT = ("submit", "replay")
 for _verb in UNBUILT:
     app.command(name=_verb, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
         _unbuilt(_verb)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from searches import SMALL, Search, assert_exact, hpo, shown
 
-from hpo.export import read_config
+from hpo.configuration import read_config
 from hpo.home import Home
 
 STATUS_OF_END = {"done": "FINISHED", "pruned": "KILLED", "died": "FAILED", "lost": "FAILED"}

@@ -8,7 +8,7 @@ import torch
 import yaml
 from searches import hpo, shown
 
-from hpo.export import read_config
+from hpo.configuration import read_config
 from hpo.home import Home
 from trainables.training.checkpoint import read_tensors
 

@@ -88,7 +88,7 @@ def test_a_verb_that_is_not_built_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("export", "h", "d", "--finalists", "3"), ("train", "c", "--out", "d", "--seeds", "2")]
+    "arguments", [("export", "h", "d", "--finalists", "3"), ("export", "h", "d", "--seeds", "2")]
 )
 def test_an_option_that_is_not_built_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]

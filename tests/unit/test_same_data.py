@@ -11,7 +11,9 @@ import pytest
 
 from hpo import doctor, launch, parts
 from hpo.errors import RequestError
-from hpo.export import export, read_config, train
+from hpo.configuration import read_config
+from hpo.export import export
+from hpo.retrain import train
 from hpo.home import Home
 from hpo.study import Budget, Method, Resources, Study
 

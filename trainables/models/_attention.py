@@ -50,14 +50,15 @@ class MultiheadAttention(nn.Module):
 
     def attend(self, query_BHTD: Tensor, key_BHSD: Tensor, value_BHSD: Tensor, *, causal: bool = False) -> Tensor:
         """[B, T, E]: what the queries find; under `causal` they are the last T of the S places."""
-        asked, seen = query_BHTD.shape[2], key_BHSD.shape[2]
-        hidden = None
-        if causal and asked > 1:
-            places = torch.arange(seen, device=key_BHSD.device)
-            hidden = places > places[seen - asked :, None]
+        hidden = _later(query_BHTD, key_BHSD) if causal else None
         found_BHTD = attention(query_BHTD * query_BHTD.shape[-1] ** -0.5, key_BHSD, value_BHSD, hidden=hidden)
         out: Tensor = self.out_proj(found_BHTD.transpose(1, 2).flatten(2))
         return out
+
+    def weights(self, x_BTE: Tensor) -> Tensor:
+        """[B, H, T, T]: the share of each place's attention that each place has, those behind it none."""
+        query_BHTD, key_BHSD, _ = self.project(x_BTE)
+        return shares(query_BHTD * query_BHTD.shape[-1] ** -0.5, key_BHSD, hidden=_later(query_BHTD, key_BHSD))
 
 
 class SelfAttention(nn.Module):
@@ -84,13 +85,33 @@ class SelfAttention(nn.Module):
         found_BTC = normed(self.back, attention(query, key, value), spectral_norm)
         return x_BCYX + self.gamma * found_BTC.mT.reshape(x_BCYX.shape)
 
+    def weights(self, x_BCYX: Tensor, spectral_norm: float | Tensor = 0.0) -> Tensor:
+        """[B, T, T]: the share of each place's attention that each place of the map has, row by row."""
+        x_BTC = x_BCYX.flatten(2).mT
+        key, query = (normed(layer, x_BTC, spectral_norm) for layer in (self.f, self.g))
+        return shares(query, key)
+
 
 def attention(query: Tensor, key: Tensor, value: Tensor, *, hidden: Tensor | None = None) -> Tensor:
     """[..., T, D]: for each query the mean of the values under the softmax over the keys of their products with it.
 
     `hidden` [T, S] is True where a query does not see a key; it sees one at least.
     """
+    return shares(query, key, hidden=hidden) @ value
+
+
+def shares(query: Tensor, key: Tensor, *, hidden: Tensor | None = None) -> Tensor:
+    """[..., T, S]: the softmax over the keys of their products with each query; see `attention`."""
     scores = query @ key.mT
     if hidden is not None:
         scores = scores.masked_fill(hidden, -torch.inf)
-    return scores.softmax(-1) @ value
+    return scores.softmax(-1)
+
+
+def _later(query_BHTD: Tensor, key_BHSD: Tensor) -> Tensor | None:
+    """[T, S]: which places come behind each of the last T of the S places; None for the last one, which sees all."""
+    asked, seen = query_BHTD.shape[2], key_BHSD.shape[2]
+    if asked == 1:
+        return None
+    places = torch.arange(seen, device=key_BHSD.device)
+    return places > places[seen - asked :, None]

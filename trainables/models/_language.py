@@ -103,6 +103,16 @@ class Transformer(nn.Module):
         logits: Tensor = self.head(self.norm(x_BTE))
         return logits
 
+    def attention(self, x_BTV: Tensor) -> list[Tensor]:
+        """For each layer [B, H, T, T]: the share of attention that each place of known rows gives to each."""
+        start_B1E = self.start.expand(len(x_BTV), 1, -1)
+        x_BTE, found = torch.cat([start_B1E, self.embedding(x_BTV[:, :-1])], 1) + self.positions, []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            found.append(block.attention.weights(block.before_attention(x_BTE)))
+            x_BTE = block(x_BTE)
+        return found
+
     def write(self, noise: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """New rows, int64 [B, T]: `choose` takes each token from its logits [B, V] and its noise, of [B, T, ...].
 
