@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -60,8 +61,11 @@ class Standing:
         return sum(self.values) / len(self.values) if self.values else math.nan
 
     def rank(self, sign: float) -> tuple[int, bool, float]:
-        """Lower is better: fewer deaths, then constraints kept on the average, then the mean. sign: 1 to minimize."""
-        return self.died, self.broken > 0, sign * self.mean if self.values else math.inf
+        """Lower is better: fewer deaths, then constraints kept on the average, then the median. sign: 1 to minimize.
+
+        A run that collapsed without dying moves the mean of a few runs by more than configurations differ.
+        """
+        return self.died, self.broken > 0, sign * statistics.median(self.values) if self.values else math.inf
 
 
 def pooled_variance(standings: Sequence[Standing]) -> tuple[float, int]:

@@ -43,8 +43,9 @@ class Finalist:
     """One configuration in the race.
 
     name: `trial N`, or `default`. trial: its number in the search, None for a default that was never tried. searched:
-    its value there. mean, error: of the race's runs that lived; None with fewer than one, or two. chance: the
-    probability of being the best of the finalists. out_after: with how many runs it was eliminated, None if never.
+    its value there. mean, median, error: of the race's runs that lived, and the mean's standard error; None with fewer
+    than one, or two. chance: the probability that its mean is the best of all. out_after: with how many runs it was
+    eliminated, None if never.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Finalist:
     searched: float | None
     runs: tuple[Run, ...]
     mean: float | None
+    median: float | None
     error: float | None
     chance: float
     out_after: int | None

@@ -36,7 +36,7 @@ CONFIDENCE = 0.95
 RULE = (
     "Of the finalists and the default configuration, each trained again at the full budget under fresh seeds, the one "
     "with the fewest trainings that died; of equals one that keeps the constraints on the average; of these the best "
-    "mean objective on validation rows."
+    "median of the objective on validation rows."
 )
 
 OnStatus = Callable[[str, Mapping[str, Any]], None]
@@ -138,9 +138,17 @@ def _candidates(reading: Reading, finalists: int) -> list[Finalist]:
 
 def _finalist(name: str, trial: int | None, params: Params, searched: float | None) -> Finalist:
     return Finalist(
-        name=name, trial=trial, params=params, searched=searched, runs=(), mean=None, error=None, chance=0.0,
+        name=name,
+        trial=trial,
+        params=params,
+        searched=searched,
+        runs=(),
+        mean=None,
+        median=None,
+        error=None,
+        chance=0.0,
         out_after=None,
-    )  # fmt: skip
+    )
 
 
 def _answers(
@@ -211,6 +219,7 @@ def _stood(candidates: Sequence[Finalist], reading: Reading, *, seeds: int) -> l
             one,
             runs=own,
             mean=standing.mean if standing.values else None,
+            median=statistics.median(standing.values) if standing.values else None,
             error=_error(standing.values),
             chance=share,
             out_after=len(own) if place in out and len(own) < seeds else None,
