@@ -215,8 +215,8 @@ def files(source: Home | Reading, number: int) -> tuple[str, ...]:
     return tuple(file for event in reading_of(source).events.get(number, ()) for file in event.files)
 
 
-def summary(source: Home | Reading) -> Summary:
-    """Return the whole search in one object; see `Summary`."""
+def summary(source: Home | Reading, *, shares: pd.DataFrame | None = None) -> Summary:
+    """Return the whole search in one object; see `Summary`. shares: the importances, where they are known already."""
     reading = reading_of(source)
     spans = [span for of_trial in reading.spans.values() for span in of_trial]
     seconds, busy = _active(spans)
@@ -224,7 +224,7 @@ def summary(source: Home | Reading) -> Summary:
     repeated = sum(row.repeated for row in reading.rows)
     epochs = sum(_steps(reading, row.number) for row in reading.rows) + repeated
     finished = sum(ended[end] for end in ("done", "pruned", "died", "lost"))
-    shares = importances(reading)
+    shares = importances(reading) if shares is None else shares
     return Summary(
         schema=SCHEMA,
         study=reading.study.name,
