@@ -24,6 +24,7 @@ from hpo.home import Home
 from hpo.messages import End, Event, Placement
 from hpo.parts import data_hash, free_memory, metric_names, out_of_memory, own_function, trainer_of, use_device
 from hpo.plugins import reach
+from hpo.sheets import named, sheet_steps
 from hpo.study import Study
 from hpo.widths import Widths
 from hpo.wire import ServerHandle
@@ -41,8 +42,9 @@ LIFE_SECONDS = 60.0
 LONG_LIFE_SECONDS = 600.0
 DRAIN_SECONDS = 10.0  # so long may epochs go on once the study is stopped; less than the driver waits
 
-# (message number, events, slot to its trial or None, trials it takes at most, what could not be written) -> reply
-Sync = Callable[[int, list[dict[str, Any]], dict[int, int | None], int, str], dict[str, Any]]
+# (message number, events, slot to its trial or None, trials it takes at most, what could not be written, sample sheets
+# that the events name) -> reply
+Sync = Callable[[int, list[dict[str, Any]], dict[int, int | None], int, str, dict[str, bytes]], dict[str, Any]]
 
 
 @dataclasses.dataclass(eq=False)
@@ -74,9 +76,9 @@ class _Failed:
 class Crew:
     """Trains the trials of one group until the server has no more for it, or its life is over.
 
-    sync: sends (message number, events, slots) to the server and returns its reply. measure_at: steps at which the
-    objective is measured besides the last. widths: the slots, and who may share a stack. device: where the tensors
-    live.
+    sync: sends (message number, events, slots, sample sheets) to the server and returns its reply. measure_at: steps
+    at which the objective is measured besides the last. widths: the slots, and who may share a stack. device: where the
+    tensors live.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Crew:
         self._wanted = list(dict.fromkeys([*self._judged, *(name.rpartition(".")[2] for name in study.metrics)]))
         self._measured = [] if own_function(study) else metric_names(study)
         self._measure_at = measure_at
+        self._sheet_at = sheet_steps(measure_at, epochs=study.budget.epochs)
         self._sync = sync
         self._widths = widths
         self._device = device
@@ -109,6 +112,7 @@ class Crew:
         self._taken = 0
         self._slots: dict[int, _Member | None] = dict.fromkeys(range(widths.slots))
         self._news: list[Event] = []
+        self._sheets: dict[str, bytes] = {}
         self._floors_checked = False
         self._urgent = widths.slots > 1  # the first message fills the slots
         self._told = self._born  # when the server last heard
@@ -147,7 +151,7 @@ class Crew:
             trainer = trainer_of(self._study, placement.params, seed=placement.seed, device=self._device)
             member.trainer = trainer
             self._check_floors(trainer)
-            if checkpoint is not None:
+            if checkpoint is not None and Path(checkpoint).is_dir():  # a node may not reach the home's disk
                 trainer.restore(Path(checkpoint))
             member.saved = trainer.step
             if company is not None:
@@ -248,14 +252,16 @@ class Crew:
             end: End | None = "died"
         else:
             end = "done" if last or progress.ended else None
+        if end == "done" or (end is None and event.step in self._sheet_at):
+            event = dataclasses.replace(event, files=self._draw(event, trainer))
         if end is None:
             return event
         event = dataclasses.replace(event, end=end, constraints=dict(progress.constraints), cause=progress.cause or "")
         return self._finished(event, trainer) if end == "done" else event
 
     def _finished(self, event: Event, trainer: Trainer) -> Event:
-        """Return the end of a trial that is done with its yardsticks, what it keeps and breaks, and its files."""
-        files = self._keep(event.trial, trainer)
+        """Return the end of a trial that is done with its yardsticks, and what it keeps and breaks."""
+        self._keep(event.trial, trainer)
         metrics, kept, broken = dict(event.metrics), dict(event.constraints), []
         if generates(trainer):
             metrics |= trainer.yardsticks([name for name in self._measured if name in metrics])
@@ -267,7 +273,7 @@ class Crew:
             kept[constraint.key] = constraint.missed(value, floor=floor)
             if kept[constraint.key] > 0:
                 broken.append(constraint.told(value, floor=floor))
-        return dataclasses.replace(event, metrics=metrics, constraints=kept, cause="; ".join(broken), files=files)
+        return dataclasses.replace(event, metrics=metrics, constraints=kept, cause="; ".join(broken))
 
     def _check_floors(self, trainer: Trainer) -> None:
         """Raise where a constraint takes a share of what real rows do not have: before anything is trained."""
@@ -295,20 +301,24 @@ class Crew:
                     f"{nearest(name, metrics)}. Correct `{key}` in the study, in a new --home."
                 )
 
-    def _keep(self, trial: int, trainer: Trainer) -> tuple[str, ...]:
-        """Leave the weights and samples of a finished trial in the home; return the paths of the samples in it."""
+    def _draw(self, event: Event, trainer: Trainer) -> tuple[str, ...]:
+        """Keep a sheet of samples for the next message; return the paths of its files in the home."""
         if not generates(trainer):
             return ()
-        weights, sheet = self._home.weights(trial), self._home.sheet(trial, trainer.step)
+        sheet = named(self._home, event.trial, event.step, drawn=trainer.drawn())
+        self._sheets |= sheet
+        return tuple(sheet)
+
+    def _keep(self, trial: int, trainer: Trainer) -> None:
+        """Leave the weights of a finished trial in the home."""
+        if not generates(trainer):
+            return
+        weights = self._home.weights(trial)
         try:
-            for file in (weights, sheet):
-                file.parent.mkdir(parents=True, exist_ok=True)
+            weights.parent.mkdir(parents=True, exist_ok=True)
             trainer.save_weights(weights)
-            files = trainer.sheet(sheet)
         except OSError as error:  # the trial is done all the same
             self._fault = str(error)
-            return ()
-        return tuple(str(file.relative_to(self._home.path)) for file in files)
 
     def _is_due(self, member: _Member) -> bool:
         """Whether so much was trained since the last checkpoint that losing it is too much."""
@@ -348,9 +358,10 @@ class Crew:
         self._seq += 1
         self._leaving = self._leaving or (self._is_old() and self._widths.slots > 1 and self._fed)
         slots = {slot: None if member is None else member.placement.trial for slot, member in self._slots.items()}
-        fault = self._fault
-        reply = self._sync(self._seq, [event.to_json() for event in self._news], slots, self._appetite(), fault)
+        fault, news = self._fault, [event.to_json() for event in self._news]
+        reply = self._sync(self._seq, news, slots, self._appetite(), fault, self._sheets)
         self._news.clear()
+        self._sheets = {}
         self._urgent, self._fed = False, not reply["over"]
         if reply["drain"] and self._give_up == math.inf:
             self._leaving, self._give_up = True, time.monotonic() + DRAIN_SECONDS

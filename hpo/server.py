@@ -23,6 +23,7 @@ from hpo.messages import Event, Placement
 from hpo.parts import space_of
 from hpo.plugins import reach
 from hpo.pruning import decision_steps
+from hpo.sheets import keep
 from hpo.study import Study
 
 ASK_WAIT_SECONDS = 1.0  # how long a group that trains nothing waits for the sampler before it is told to call again
@@ -137,11 +138,13 @@ class StudyServer:
         slots: Mapping[int, int | None],
         take: int,
         fault: str = "",
+        sheets: Mapping[str, bytes] | None = None,
     ) -> dict[str, Any]:
         """Record events, decide, heed vetoes, and fill free slots. The one message of a group.
 
         slots: slot to the trial in it, None where it is free. take: how many more trials it takes. fault: why the
-        group could not write into the home, which ends the study in good order. Returns `free` (trials of this group
+        group could not write into the home, which ends the study in good order. sheets: the files that the events name,
+        by their paths in the home. Returns `free` (trials of this group
         that are over for it), `place` (placements), `over` (nothing more will come), `drain` (checkpoint and end),
         `fits` (how many of them are known).
         """
@@ -152,6 +155,7 @@ class StudyServer:
             running = {trial: slot for slot, trial in slots.items() if trial is not None}
             ledger.look_ahead(self._workers * math.ceil(len(slots) / AHEAD_SHARE))
             try:
+                keep(self._home, sheets or {})  # first: whoever reads of a file finds it
                 ledger.record_slots(group, len(slots))
                 ended = ledger.record([Event.from_json(event) for event in events])
                 ledger.heed_vetoes()

@@ -53,6 +53,8 @@ def alone_equals_in_company(subject: Subject) -> None:
             reports[place].append(member.advance())
             if _over(member, reports[place][-1]):
                 stack.remove(member)
+            else:
+                member.drawn()
     for place, params in enumerate(subject.configurations):
         expected = _trained(alone[place])
         _same_reports(reports[place], expected, within=TOLERANCE, what="in company", params=params)
@@ -61,14 +63,17 @@ def alone_equals_in_company(subject: Subject) -> None:
 
 
 def training_is_deterministic(subject: Subject) -> None:
-    """Two trainings of one configuration and one seed have the same logs and weights, bit for bit."""
+    """Two trainings of one configuration and one seed have the same logs and weights, bit for bit.
+
+    Samples of one are looked at after each epoch.
+    """
     for place, params in enumerate(subject.configurations):
         trainings: list[Training] = []
         reports: list[list[Progress]] = []
         for seed in (0, 1):
             with globally_seeded(seed):
                 trainings.append(subject.training(place))
-                reports.append(_trained(trainings[-1]))
+                reports.append(_trained(trainings[-1], looked_at=seed == 1))
         _same_reports(reports[1], reports[0], within=0.0, what="the second time", params=params)
         if reports[0][-1].cause is None:
             _same_weights(trainings[1], trainings[0], within=0.0, what="the second time", params=params)
@@ -104,11 +109,13 @@ def knobs_that_follow_the_training_are_its_memory(subject: Subject) -> None:
             raise Broken(f"it returns {sorted(found[0])} for {sorted(knobs)}", remedy="return every knob, and no other")
 
 
-def _trained(training: Training) -> list[Progress]:
+def _trained(training: Training, *, looked_at: bool = False) -> list[Progress]:
     """Every report up to the end of the budget or of the training's life."""
     reports: list[Progress] = []
     while not reports or not _over(training, reports[-1]):
         reports.append(training.advance())
+        if looked_at:
+            training.drawn()
     return reports
 
 

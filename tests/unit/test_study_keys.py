@@ -84,7 +84,12 @@ def feasible(request: Study, path: Path) -> list[bool]:
     reported: list[dict[str, Any]] = []
 
     def sync(
-        seq: int, events: list[dict[str, Any]], slots: dict[int, int | None], take: int, fault: str
+        seq: int,
+        events: list[dict[str, Any]],
+        slots: dict[int, int | None],
+        take: int,
+        fault: str,
+        sheets: dict[str, bytes],
     ) -> dict[str, Any]:
         reported.extend(events)
         return {"free": [], "place": [], "over": True, "drain": False, "fits": 0}
@@ -116,7 +121,12 @@ def crew_messages(request: Study, path: Path) -> tuple[set[int], bool]:
     takes: list[int] = []
 
     def sync(
-        seq: int, events: list[dict[str, Any]], slots: dict[int, int | None], take: int, fault: str
+        seq: int,
+        events: list[dict[str, Any]],
+        slots: dict[int, int | None],
+        take: int,
+        fault: str,
+        sheets: dict[str, bytes],
     ) -> dict[str, Any]:
         takes.append(take)
         return {"free": [], "place": [], "over": False, "drain": False, "fits": 0}
