@@ -12,7 +12,7 @@ search: .venv/installed
 # Files side by side: a test needs one core, and one of a search waits for processes to start most of the time.
 test: .venv/installed-test
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/contracts tests/unit
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/end_to_end tests/faults
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/end_to_end tests/faults tests/browser
 
 test-slow: .venv/installed-test
 	$(BIN)/pytest -m slow

@@ -27,6 +27,10 @@ STATUS_OF_END: dict[End, str] = {"done": "FINISHED", "pruned": "KILLED", "died":
 STATUS_OF_ENDING: dict[Ending, str] = {"finished": "FINISHED", "interrupted": "KILLED", "stopped": "FAILED"}
 
 
+# MLflow's page then opens an experiment on runs and charts, and not on traces of language models.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
+
 @dataclass
 class _Run:
     id: str
@@ -208,7 +212,7 @@ def _experiment(client: Counted, study: Study, home: Home) -> str:
         return str(found.experiment_id)
     # With a database alone MLflow would put files into the current folder; a server has a place for them.
     location = None if (study.tracking or "").startswith(("http:", "https:")) else home.mlartifacts.as_uri()
-    return str(client.create_experiment(study.name, artifact_location=location))
+    return str(client.create_experiment(study.name, artifact_location=location, tags=EXPERIMENT_TAGS))
 
 
 def _study_run(client: Counted, experiment: str, identity: str) -> Any:

@@ -33,7 +33,7 @@ class StudyFiles:
     """Says when the files are due again, and makes them. figures: None leaves them out."""
 
     def __init__(
-        self, study: Study, home: Home, *, figures: Figures | None, clock: Callable[[], float] = time.monotonic
+        self, study: Study, home: Home, *, figures: Figures | None, clock: Callable[[], float] = time.time
     ) -> None:
         self._study, self._home, self._figures, self._clock = study, home, figures, clock
         self._began = clock()

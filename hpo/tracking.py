@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpo import parts
@@ -138,11 +138,18 @@ def attach(study: Study, home: Home, files: Mapping[str, Path], *, connect: Conn
 class Mirror:
     """The event log of one home, followed into MLflow. A context for one thread; another may call `give_up` alone.
 
-    live: a search is running, so runs are opened again when it goes on.
+    live: a search is running, so runs are opened again when it goes on. clock: seconds since 1970.
     """
 
     def __init__(
-        self, study: Study, home: Home, *, live: bool, figures: Figures | None = None, connect: Connect = connect
+        self,
+        study: Study,
+        home: Home,
+        *,
+        live: bool,
+        figures: Figures | None = None,
+        connect: Connect = connect,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._study, self._home, self._live, self._connect = study, home, live, connect
         self._objective = parts.objective_of(study)
@@ -154,7 +161,8 @@ class Mirror:
         if live:
             self._position.ending = None
         self._runs: Runs | None = None
-        self._files = StudyFiles(study, home, figures=figures)
+        self._clock = clock
+        self._files = StudyFiles(study, home, figures=figures, clock=clock)
         self._files_offset = 0  # how much of the log the files tell of
         self._system: SystemMetrics | None = None
         self._scope = contextlib.ExitStack()
@@ -288,7 +296,7 @@ class Mirror:
 
     def _watch_system(self) -> None:
         if self._system is None:
-            self._system = SystemMetrics()
+            self._system = SystemMetrics(clock=self._clock)
         self._system.sample(began_ms=self._position.began_ms)
         if self._system.full:
             self._reach().write_study(self._system.waiting(), tags={})
@@ -296,11 +304,11 @@ class Mirror:
 
     def _write_files(self) -> None:
         """Make the files of the study's run and log them; an artifact store that refuses them changes nothing else."""
-        began = time.monotonic()
+        began = self._clock()
         offset = self._position.offset
         if self._reach().attach(self._files.make()):
             self._files_offset = offset
-        self._files.done(seconds=time.monotonic() - began)
+        self._files.done(seconds=self._clock() - began)
 
     def _save(self, position: Position) -> None:
         with self._guard:

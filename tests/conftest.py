@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from servers import HOW_TO_GET, NO_CHROMIUM, NO_POSTGRES
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -26,3 +27,14 @@ def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line which tests were left out for want of PostgreSQL or a browser, and how to get them."""
+    left_out = {
+        report.nodeid.partition("[")[0].partition("::")[0]
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and any(lack in report.longrepr[2] for lack in (NO_POSTGRES, NO_CHROMIUM))
+    }
+    if left_out:
+        terminalreporter.write_line(f"left out: {', '.join(sorted(left_out))}; to run them too: {HOW_TO_GET}")
