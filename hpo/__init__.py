@@ -15,9 +15,9 @@ from hpo.study import Budget, Objective, Resources, Study
 
 if TYPE_CHECKING:
     from hpo.analysis import Reading
-    from hpo.export import export
     from hpo.launch import Result
     from hpo.retrain import train
+    from hpo.selection import export
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ __all__ = [
     "train",
 ]
 
-_LAZY = {"Result": "hpo.launch", "export": "hpo.export", "train": "hpo.retrain"}
+_LAZY = {"Result": "hpo.launch", "export": "hpo.selection", "train": "hpo.retrain"}
 
 
 def search(

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,6 +22,9 @@ from rich.console import Console
 from hpo import plugins
 from hpo.errors import HpoError, NotBuilt, RequestError, nearest
 from hpo.study import Study
+
+if TYPE_CHECKING:
+    from hpo.selected import Selection
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -88,16 +91,38 @@ def show(home: HomeArgument, as_json: Annotated[bool, typer.Option("--json", hel
 def export(
     home: HomeArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
-    trial: Annotated[int | None, typer.Option(help="This trial instead of the best.")] = None,
-    finalists: Annotated[int | None, typer.Option(hidden=True)] = None,
-    seeds: Annotated[int | None, typer.Option(hidden=True)] = None,
+    trial: Annotated[int | None, typer.Option(help="This trial as it was searched, with no selection.")] = None,
+    finalists: Annotated[int, typer.Option(help="Of the best trials, so many are trained again.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Under so many fresh seeds each.")] = 4,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, or host:port.")] = None,
 ) -> None:
-    """Write the winner: configuration, weights, metrics and samples."""
-    _refuse_options(finalists=finalists, seeds=seeds)
-    from hpo.export import export as write
-    from hpo.home import Home
+    """Choose the winner over fresh seeds and write it: configuration, weights, metrics, samples, card, MLflow model."""
+    from hpo.selection import Interrupted
+    from hpo.selection import export as write
+    from hpo.standings import Stages, standings
 
-    files = write(Home(home), folder, trial=trial, say=out.print)
+    def tell(found: Selection, known: bool) -> None:
+        if known:
+            out.print(f"the selection of {found.made} is used again: nothing was trained, no test row touched")
+        wide = Console(highlight=False, width=out.width if out.is_terminal else LOG_COLUMNS)
+        wide.print(standings(found))
+
+    try:
+        with Stages(out) as stages:
+            files = write(
+                home,
+                folder,
+                trial=trial,
+                finalists=finalists,
+                seeds=seeds,
+                address=address,
+                on_status=stages.show,
+                on_selection=tell,
+                say=out.print,
+            )
+    except (KeyboardInterrupt, Interrupted):
+        options = f" --finalists {finalists} --seeds {seeds}"
+        _leave_resumable(f"hpo export {shlex.quote(str(home))} {shlex.quote(str(folder))}{options}")
     out.print(f"{folder}: {', '.join(files)}")
 
 
@@ -332,12 +357,6 @@ def main() -> None:
     except HpoError as error:
         err.print(str(error), style="red")
         sys.exit(1)
-
-
-def _refuse_options(**options: Any) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise NotBuilt(f"--{name}: the design has this option and this release does not yet; leave it out.")
 
 
 def _leave_resumable(command: str) -> NoReturn:

@@ -13,12 +13,17 @@ from hpo.errors import RequestError
 from hpo.study import read_yaml
 
 
-@contextmanager
-def fresh(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder` that takes its place at the end: all of an export, or none of it."""
+def check_target(folder: Path) -> None:
+    """Raise RequestError for a folder that holds what no export made."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not is_ours(folder))):
         raise RequestError(f"An export goes to a new folder, or over an earlier export; {folder} is neither. "
                            "Give another folder.")  # fmt: skip
+
+
+@contextmanager
+def fresh(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder` that takes its place at the end: all of an export, or none of it."""
+    check_target(folder)
     target = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         target.mkdir(parents=True)

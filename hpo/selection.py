@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from scipy import stats
 
 from hpo import analysis, launch, parts
 from hpo.errors import RequestError, SearchFailed
+from hpo.export import Say
+from hpo.export import export as write
+from hpo.folders import check_target
 from hpo.home import Home, stage_name
 from hpo.messages import Params
 from hpo.race import LEVEL, Standing, chances, eliminated, key_of, mean_broken
@@ -117,6 +121,33 @@ def select(
     )
     selection.save(home)
     return selection, False
+
+
+def export(
+    home: Home | str | Path,
+    folder: str | Path,
+    *,
+    trial: int | None = None,
+    finalists: int = FINALISTS,
+    seeds: int = SEEDS,
+    address: str | None = None,
+    on_status: OnStatus | None = None,
+    on_selection: Callable[[Selection, bool], None] | None = None,
+    say: Say | None = None,
+) -> list[str]:
+    """Choose the winner of a home over fresh seeds and write it into a folder; return the names of its files.
+
+    See `select`, whose selection is given to `on_selection` with whether it was known already, and `hpo.export.export`.
+    trial: this trial as it was searched, with no selection.
+    """
+    place = home if isinstance(home, Home) else Home(home)
+    if trial is not None:
+        return write(place, folder, trial=trial, say=say)
+    check_target(Path(folder).resolve())
+    found, known = select(place, finalists=finalists, seeds=seeds, address=address, on_status=on_status)
+    if on_selection is not None:
+        on_selection(found, known)
+    return write(place, folder, selection=found, say=say)
 
 
 def _candidates(reading: Reading, finalists: int) -> list[Finalist]:
