@@ -34,8 +34,8 @@ SCHEMA = 1  # version of `Summary.to_json`; a key may be added under the same nu
 # Of `trials`, with their types: a frame without rows has them too.
 _COLUMNS = {
     "number": "int64", "end": "str", "value": "float64", "step": "int64", "cause": "str", "seed": "Int64",
-    "group": "str", "start": "float64", "seconds": "float64", "attempts": "int64", "repeated": "int64",
-    "feasible": "bool",
+    "group": "str", "worker": "str", "device": "str", "start": "float64", "seconds": "float64", "attempts": "int64",
+    "repeated": "int64", "feasible": "bool",
 }  # fmt: skip
 
 
@@ -127,9 +127,10 @@ def trials(source: Home | Reading) -> pd.DataFrame:
     """Return one row a trial, with these columns and one `params.NAME` for each parameter.
 
     number, end (one of `STATES`), value (the objective at the end; of a pruned trial the last one reported; NaN where
-    there is none), step (finished epochs), cause, seed, group (the last one it was in), start (first placement, UTC),
-    seconds (in all its groups together), attempts (placements), repeated (epochs executed again after a crash),
-    feasible (whether it broke no constraint, which a trial that died did).
+    there is none), step (finished epochs), cause, seed, group (the last one it was in), worker and device (that
+    group's, empty where they are not known), start (first placement, UTC), seconds (in all its groups together),
+    attempts (placements), repeated (epochs executed again after a crash), feasible (whether it broke no constraint,
+    which a trial that died did).
     A conditional parameter that a trial does not have is None, or NaN in a column of numbers.
     """
     reading = reading_of(source)
@@ -142,6 +143,8 @@ def trials(source: Home | Reading) -> pd.DataFrame:
             "cause": row.cause,
             "seed": row.seed,
             "group": spans[-1].group if spans else "",
+            "worker": spans[-1].worker if spans else "",
+            "device": spans[-1].device if spans else "",
             "start": spans[0].start if spans else math.nan,
             "seconds": sum(span.end - span.start for span in spans),
             "attempts": row.placements,

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
+import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -412,11 +414,17 @@ class Group(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a group. config: `server` (actor name), `group`, `trials` (placements), `gpu` (its share of one)."""
+        import torch
+
+        from trainables.training.widths import device_name
+
         server = ServerHandle.named(config["server"])
         brief = server.call("brief")
         reach(brief["import_paths"], folder=brief["folder"])
         study = Study(**brief["study"])
         device = use_device(threads=study.resources.cpus_per_worker, gpu=config["gpu"])
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        server.call("meet", config["group"], worker=worker, device=device_name(torch.device(device)))
         self._crew = Crew(
             study,
             Home(brief["home"]),

@@ -108,6 +108,7 @@ class Ledger:
         self._tally = Tally(direction=direction, kept=kept)
         self._kept: set[int] = set()
         self._vetoes = Vetoes(home)
+        self._met: dict[str, tuple[str, str]] = {}  # of each group that a process has: worker and device
         self._opened = self._clocked = time.monotonic()
         self._book = Book(
             study,
@@ -147,10 +148,12 @@ class Ledger:
         records, _ = self._book.log.read()
         for record in records:
             account = self._logged(record.trial)
+            if isinstance(record, Start) and record.worker:
+                self._met[record.group] = (record.worker, record.device)
             if account.end:
                 continue
             if isinstance(record, Start):
-                account.heard = -math.inf
+                account.heard, account.start = -math.inf, record
             else:
                 self._tally.fold(account, record)
                 self._write(account, record)
@@ -282,14 +285,32 @@ class Ledger:
             account = None if self._is_alone(group) else self._next(group)
             if account is None:
                 return None
-            start = Start(trial=account.number, time=time.time(), params=account.params, seed=account.seed, group=group)
-            self._book.log.append([start], sync=False)
+            worker, device = self._met.get(group, ("", ""))
+            account.start = Start(
+                trial=account.number,
+                time=time.time(),
+                params=account.params,
+                seed=account.seed,
+                group=group,
+                worker=worker,
+                device=device,
+            )
+            self._book.log.append([account.start], sync=False)
             stay = replace(account.stay, group=group, seq=seq, slot=slot, run=self._run, count=account.stay.count + 1)
             self._settle(account, stay)
             account.heard = -math.inf
             self._tick()
             self._book.flush(sync=False)
             return self._placement(account)
+
+    def meet(self, group: str, *, worker: str, device: str) -> None:
+        """A process has this group: starts in it say so from now on, and those before are told again."""
+        with self._lock:
+            self._met[group] = (worker, device)
+            for account in self._tally.running(group):
+                if account.start is not None and not account.start.worker:
+                    account.start = replace(account.start, worker=worker, device=device)
+                    self._book.log.append([account.start], sync=False)
 
     def placed(self, group: str, seq: int) -> list[Placement]:
         """Return what was placed in answer to this message, which is repeated where a server died before its reply."""
@@ -304,6 +325,7 @@ class Ledger:
     def release(self, group: str, *, failed: bool, cause: str) -> None:
         """The group is gone: its trials wait to be placed again. failed: that was a try of each, and tries are few."""
         with self._lock:
+            self._met.pop(group, None)
             lost = []
             for account in self._tally.running(group):
                 tries = account.stay.tries + int(failed)

@@ -42,7 +42,8 @@ class Placement:
 class Start:
     """A trial went to a group: the first line of a trial in the event log, once more at each later placement.
 
-    worker: the group's process, as host:pid. device: where it computes. Both "" where they are not known.
+    worker: the group's process, as host:pid. device: where it computes, named as in what is measured of widths.
+    Both are empty while no process has the group; once one has, the start is told again, with the same time.
     """
 
     trial: int

@@ -164,7 +164,7 @@ def fold(records: Sequence[Record], *, position: Position, offset: int, objectiv
 
 def _start(batch: Batch, start: Start, position: Position) -> None:
     trial = position.trials.setdefault(start.trial, OpenTrial())
-    trial.attempts += 1
+    trial.attempts += trial.last_time != start.time  # else the same placement, told again
     trial.last_time = start.time
     batch.started = True
     batch.params = {safe_name(name): str(value) for name, value in start.params.items()}

@@ -46,6 +46,8 @@ class Span:
     group: str
     start: float
     end: float
+    worker: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,18 @@ def fold(
         number = record.trial
         of_trial = stays.setdefault(number, list(spans.get(number, ())))
         if isinstance(record, Start):
-            of_trial.append(Span(trial=number, group=record.group, start=record.time, end=record.time))
+            if of_trial and of_trial[-1].start == record.time:  # the same placement, told again
+                of_trial.pop()
+            of_trial.append(
+                Span(
+                    trial=number,
+                    group=record.group,
+                    start=record.time,
+                    end=record.time,
+                    worker=record.worker,
+                    device=record.device,
+                )
+            )
             continue
         added[number].append(record)
         if of_trial and record.time > of_trial[-1].end:

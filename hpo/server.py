@@ -130,6 +130,13 @@ class StudyServer:
                 return self._stop(str(error))
             return self._answer(group, 0, [], free=[0])
 
+    def meet(self, group: str, *, worker: str, device: str) -> None:
+        """A process has this group; see `hpo.messages.Start`. Called once, before its first message."""
+        try:
+            self._open_ledger().meet(group, worker=worker, device=device)
+        except OSError as error:
+            self._stop(str(error))
+
     def sync(
         self,
         group: str,

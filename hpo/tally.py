@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from optuna.trial import Trial
 
 from hpo.ends import Seen
-from hpo.messages import Event, Params
+from hpo.messages import Event, Params, Start
 from hpo.rows import Stay
 
 KEPT = 10  # of the done trials, the best so many keep their weights
@@ -24,7 +24,9 @@ LOST_IN_A_ROW = 10  # so many lost trials without another end between them stop 
 
 @dataclass(kw_only=True)
 class Account:
-    """One trial. trial: Optuna's handle, None once it ended. reported: steps that Optuna has the value of.
+    """One trial. trial: Optuna's handle, None once it ended. start: what the event log says of its last placement.
+
+    reported: steps that Optuna has the value of.
 
     step: finished epochs. heard: the worker's time of the last report since the last placement. passed: the last step
     at which the pruner let it go on. end: empty while it goes on. feasible: whether it broke no constraint.
@@ -34,6 +36,7 @@ class Account:
     params: Params
     seed: int
     trial: Trial | None = None
+    start: Start | None = None
     stay: Stay = field(default_factory=Stay)
     values: dict[int, float] = field(default_factory=dict)
     reported: set[int] = field(default_factory=set)

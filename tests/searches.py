@@ -76,7 +76,9 @@ class Search:
         return [record for record in EventLog(self.home).read()[0] if isinstance(record, Event)]
 
     def starts(self) -> list[Start]:
-        return [record for record in EventLog(self.home).read()[0] if isinstance(record, Start)]
+        """The start of each placement, as it was told last."""
+        starts = (record for record in EventLog(self.home).read()[0] if isinstance(record, Start))
+        return list({(start.trial, start.time): start for start in starts}.values())
 
     def wait_for(self, condition: Callable[[], Any], *, what: str, seconds: float = 120) -> Any:
         """Return the first true value of the condition; fail where the search ends or time runs out before."""

@@ -12,7 +12,7 @@ from hpo.errors import RequestError
 from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.line_file import LineFile, mend, read_lines
-from hpo.messages import Event, Record, Start
+from hpo.messages import Event, Record, Start, record_from_json
 
 START = Start(trial=3, time=1.5, params={"lr": 0.1, "optimizer": "adam", "n": 2, "on": True}, seed=2**62, group="g")
 EVENT = Event(trial=3, step=1, time=2.5, metrics={"loss": 0.25}, value=0.25, files=("samples/a.png",))
@@ -31,6 +31,12 @@ def test_what_is_appended_is_read(tmp_path: Path) -> None:
     records, offset = log.read()
     assert records == [START, EVENT, END]
     assert offset == log.path.stat().st_size
+
+
+def test_a_start_of_an_earlier_release_has_no_worker() -> None:
+    line = {key: value for key, value in START.to_json().items() if key not in ("worker", "device")}
+    assert record_from_json(line) == START
+    assert (START.worker, START.device) == ("", "")
 
 
 def test_a_reader_goes_on_from_its_offset(tmp_path: Path) -> None:

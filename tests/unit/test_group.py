@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from typing import Any
 import pytest
 from crews import crew, finish, serve
 
+from hpo import analysis
+from hpo.event_log import EventLog
 from hpo.home import Home
+from hpo.messages import Start
 from hpo.rows import TrialRow, read_trials
+from hpo.server import StudyServer
 from hpo.study import Study
 
 
@@ -269,3 +274,53 @@ def test_one_worker_and_one_seed_give_one_study_however_often_the_server_restart
         found.append([(row.number, row.params, row.end, row.value, row.seed) for row in rows(request, home)])
     assert found[0] == found[1]
     assert len(found[0]) == 12
+
+
+def test_the_starts_of_a_group_say_who_has_it_once_a_process_does(home: Home) -> None:
+    request = study("curve")
+    server = serve(request, home)
+    server.open_group("g")
+    for _ in range(2):
+        server.meet("g", worker="host:1", device="cpu")
+    done = {"trial": 0, "step": 9, "time": time.time(), "value": 0.4, "metrics": {"loss": 0.4}, "end": "done"}
+    server.sync("g", 1, [done], {0: 0}, 1)
+    again = serve_again(server, request, home)
+    again.meet("g", worker="host:1", device="cpu")
+    again.sync("g", 2, [done | {"trial": 1}], {0: 1}, 1)
+    again.close_group("g", failed=True)
+    again.open_group("h")
+    again.meet("h", worker="other:2", device="NVIDIA H200")
+    again.close()
+    starts = [record for record in EventLog(home).read()[0] if isinstance(record, Start)]
+    assert [(start.trial, start.group, start.worker, start.device) for start in starts] == [
+        (0, "g", "", ""),
+        (0, "g", "host:1", "cpu"),
+        (1, "g", "host:1", "cpu"),
+        (2, "g", "host:1", "cpu"),
+        (2, "h", "", ""),
+        (2, "h", "other:2", "NVIDIA H200"),
+    ]
+    assert starts[0].time == starts[1].time
+    frame = analysis.trials(home)
+    assert frame["worker"].tolist() == ["host:1", "host:1", "other:2"]
+    assert frame["device"].tolist() == ["cpu", "cpu", "NVIDIA H200"]
+    assert frame["attempts"].tolist() == [1, 1, 2]
+    assert {number: len(spans) for number, spans in analysis.read(home).spans.items()} == {0: 1, 1: 1, 2: 2}
+
+
+def test_a_server_that_died_before_a_process_had_its_group_tells_the_start_again(home: Home) -> None:
+    request = study("curve")
+    server = serve(request, home)
+    server.open_group("g")
+    again = serve_again(server, request, home)
+    again.meet("g", worker="host:1", device="cpu")
+    again.close()
+    starts = [record for record in EventLog(home).read()[0] if isinstance(record, Start)]
+    assert [start.worker for start in starts] == ["", "host:1"]
+    assert len({start.time for start in starts}) == 1
+
+
+def serve_again(server: StudyServer, request: Study, home: Home) -> StudyServer:
+    """The server of the same driver's life, after a crash."""
+    server.close()
+    return serve(request, home)

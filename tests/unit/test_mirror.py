@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,16 @@ def test_seconds_leave_out_the_gap_between_two_attempts() -> None:
     chunk = folded(*records, Event(trial=1, step=3, time=105.0, end="done", value=1.0))
     assert chunk.batches[0].points["trial_seconds", 3].value == pytest.approx(8.0)
     assert chunk.batches[0].tags["attempts"] == "2"
+
+
+def test_a_start_told_again_is_one_attempt_with_its_worker() -> None:
+    told = dataclasses.replace(start(1, 10.0), worker="host:1", device="cpu")
+    position = folded(start(1, 10.0)).position
+    for chunk in (folded(start(1, 10.0), told), folded(told, position=position)):
+        (batch,) = chunk.batches
+        assert (batch.tags["attempts"], batch.tags["worker"], batch.tags["device"]) == ("1", "host:1", "cpu")
+    again = folded(dataclasses.replace(told, time=20.0), position=folded(told, position=position).position)
+    assert again.batches[0].tags["attempts"] == "2"
 
 
 def test_a_chunk_boundary_changes_nothing() -> None:
