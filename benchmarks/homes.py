@@ -18,7 +18,6 @@ from trainables.training.loop import CONSTRAINTS
 
 EPOCHS = 27
 _DIES = 0.02  # share of the trials
-_EPOCH_SECONDS = 0.1
 
 
 class Unsynced(LineFile):
@@ -31,7 +30,7 @@ class Unsynced(LineFile):
 class Simulated:
     """A search of the study `digits-vae`, trial after trial, as far as it is asked to go; one thread's worth of truth.
 
-    Values, ends and times follow from the seed and the parameters; random sampling, as an ask of TPE costs more than
+    Values and ends follow from the seed and the parameters; random sampling, as an ask of TPE costs more than
     all the rest at ten thousand trials.
     """
 
@@ -48,7 +47,6 @@ class Simulated:
         self._draw = random.Random(seed)
         self._groups = groups
         self._seq = 0
-        self._now = time.time() - _EPOCH_SECONDS * EPOCHS * trials / groups
 
     def begin(self) -> Placement | None:
         """Place the next trial; None where the budget is used."""
@@ -59,7 +57,6 @@ class Simulated:
         """Train from epoch `first` to `last`; return whether the trial has ended by then."""
         batch = []
         for step in range(first, last + 1):
-            self._now += _EPOCH_SECONDS / self._groups
             loss = _loss(placement.params, step, noise=self._draw.gauss(0.0, 1.0))
             dies = step == 2 and self._draw.random() < _DIES
             end = "died" if dies else "done" if step == EPOCHS else None
@@ -67,7 +64,7 @@ class Simulated:
                 Event(
                     trial=placement.trial,
                     step=step,
-                    time=self._now,
+                    time=time.time(),
                     metrics={"loss": loss, "lr": float(placement.params["lr"])},
                     value=loss - 5.0 if step in self._steps and not dies else None,
                     end=end,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,11 @@ class Site:
         except HpoError as error:  # a damaged file: what is said of it is for the person
             return _nothing(str(error)), None, self.version(ALL_HOMES)
 
+    def warm(self) -> None:
+        """Draw the first page of each home once, so that whoever opens it does not wait for that."""
+        for index in range(len(self.views)):
+            self.page(f"/{index}/overview", "", picked=(), writes=False)
+
     def version(self, which: str) -> str:
         """Return what there is to read of one home by its place, or of all."""
         if which.isdigit() and int(which) < len(self.views):
@@ -98,6 +104,7 @@ def make_app(homes: Sequence[Home], *, access: Guard, mlflow: Mapping[int, tuple
     Raises RequestError for a folder that is no home.
     """
     site = Site(homes, mlflow=mlflow)
+    threading.Thread(target=site.warm, name="warm", daemon=True).start()
     app = Dash(
         "dashboards", title="hpo", update_title="", serve_locally=True, suppress_callback_exceptions=True,
         assets_folder=str(Path(__file__).with_name("assets")), index_string=_INDEX, add_log_handler=False,

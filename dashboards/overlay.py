@@ -22,7 +22,7 @@ def curves(
 
     of_each: by the name of the line, the trial's measurements in long form (step, metric, value).
     """
-    figure = base.blank(metric, height=380)
+    figure = base.blank(metric, height=340)
     parts = {name: _finite(frame[frame["metric"] == metric]) for name, frame in of_each.items()}
     for step in rungs if len(rungs) <= MAX_RUNGS else ():
         figure.add_vline(x=step, line={"color": base.GREY, "width": 1, "dash": "dot"}, layer="below")
@@ -58,7 +58,7 @@ def best_so_far(of_each: Mapping[str, pd.DataFrame], *, objective: Objective) ->
 
 
 def _finite(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[np.isfinite(frame["value"])].sort_values("step")
+    return frame.loc[np.isfinite(frame["value"])].sort_values("step")
 
 
 def _line(
@@ -77,3 +77,6 @@ def _line(
 def _value_axis(figure: go.Figure, parts: list[pd.DataFrame], label: str, *, direction: str | None) -> None:
     values = pd.concat([part["value"] for part in parts]) if parts else pd.Series(dtype=float)
     base.value_axis(figure, values, label, direction=direction, focus=values)
+    if len(values) and values.min() == values.max():  # Plotly would show it from -1 to 1 about the value
+        value = float(values.min())
+        figure.update_yaxes(range=[value - 0.1 * abs(value or 1.0), value + 0.1 * abs(value or 1.0)])

@@ -92,7 +92,9 @@ def _studies(snapshots: Sequence[Snapshot]) -> Children:
         f"{snapshot.reading.study.name} ({index})": snapshot.trials
         for index, snapshot in enumerate(snapshots) if snapshot.reading.objective == objective
     }  # fmt: skip
-    drawn = table(head, rows, numeric=[3, 5, 6, 7], caption="Studies")
+    drawn = table(head, rows, numeric=[3, 5, 6, 7], name="Studies")
+    if len(alike) < 2:
+        return [heading("Studies"), drawn, soft("No two of them have one objective.")]
     return [heading("Studies"), drawn, *plot(overlay.best_so_far(alike, objective=objective), "studies")]
 
 
@@ -119,10 +121,7 @@ def _curves(
     snapshots: Sequence[Snapshot], chosen: Mapping[str, tuple[int, TrialRow]], names: Mapping[str, str]
 ) -> dict[str, Children]:
     """Return a figure for each metric that every one of the trials measured more than once, the objective first."""
-    of_each = {
-        names[name]: snapshots[index].curves[snapshots[index].curves["trial"] == row.number]
-        for name, (index, row) in chosen.items()
-    }
+    of_each = {names[name]: snapshots[index].curves_of(row.number) for name, (index, row) in chosen.items()}
     first, _ = next(iter(chosen.values()))
     objective = snapshots[first].reading.objective
     counts = [frame["metric"].value_counts() for frame in of_each.values()]
@@ -151,7 +150,10 @@ def _parameters(chosen: Mapping[str, tuple[int, TrialRow]], names: Mapping[str, 
         label: Child = html.Span([name, html.Span(" differs", className="unseen")]) if differs(params, name) else name
         rows.append([label, *(shown(of_one.get(name)) for of_one in params)])
     caption = f"Parameters side by side; the {len(marked)} in which they differ are marked"
-    return [heading("Parameters"), table(["", *names.values()], rows, marked=marked, caption=caption)]
+    return [
+        heading("Parameters"),
+        table(["", *names.values()], rows, marked=marked, name="Parameters side by side", caption=caption),
+    ]
 
 
 def differs(params: Sequence[Params], name: str) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
 import plotly.graph_objects as go
@@ -16,8 +17,8 @@ from dash.development.base_component import Component
 from dashboards import figures
 from hpo.home import Home
 
-Child = Component | str
-Children = list[Child]
+Child: TypeAlias = Component | str
+Children: TypeAlias = list[Child]
 
 TEXT_BYTES = 20_000  # of a sheet of text
 LINE = 160  # characters of a cause that are shown at once
@@ -87,10 +88,12 @@ def tiles(values: Mapping[str, str]) -> Component:
 
 
 def table(
-    head: Sequence[Child], rows: Sequence[Sequence[Child]], *, numeric: Sequence[int] = (), caption: str = "",
-    marked: Sequence[int] = (),
+    head: Sequence[Child], rows: Sequence[Sequence[Child]], *, name: str, numeric: Sequence[int] = (),
+    marked: Sequence[int] = (), caption: str = "",
 ) -> Component:  # fmt: skip
-    """Return a table that scrolls sideways where it must. numeric: columns of numbers. marked: rows that stand out."""
+    """Return a table that scrolls sideways where it must. name: for those who do not see it. numeric: columns of
+    numbers. marked: rows that stand out.
+    """
     kind = ["number" if place in numeric else "" for place in range(len(head))]
     body = [
         html.Tr([html.Td(cell, className=style) for cell, style in zip(row, kind, strict=True)],
@@ -101,7 +104,7 @@ def table(
                               zip(head, kind, strict=True)]))  # fmt: skip
     said = [html.Caption(caption)] if caption else []
     # A region that scrolls must be reached by the keyboard, and have a name.
-    attributes = {"tabIndex": "0", "role": "region", "aria-label": caption or "table"}
+    attributes = {"tabIndex": "0", "role": "region", "aria-label": name}
     return html.Div(html.Table([*said, top, html.Tbody(body)]), className="wide", **attributes)
 
 
@@ -111,7 +114,9 @@ def plot(figure: go.Figure, name: str, *, min_width: int = 0) -> Children:
     title = figures.title(figure)
     if not any(_points(trace) for trace in figure.data):
         return [heading(title), html.Figure(said)]
-    figure.update_layout(title=None, uirevision=name, margin={"t": 20})
+    if figure.data[0].type != "parcoords":  # whose axes have their names up there
+        figure.update_layout(margin={"t": 20})
+    figure.update_layout(title=None, uirevision=name)
     graph = dcc.Graph(id={"figure": name}, figure=figure, config=_CONFIG, responsive=True,
                       style={"height": f"{figure.layout.height}px", "minWidth": f"{min_width}px"})  # fmt: skip
     return [heading(title), html.Figure([html.Div(graph, className="wide plot"), said])]

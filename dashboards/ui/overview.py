@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import pandas as pd
+import itertools
+from collections import Counter
+
 from dash import html
 
 from dashboards import figures
 from dashboards.ui.elements import Asked, Child, Children, Page, heading, link, plot, shown, soft, table, tiles
 from dashboards.ui.views import Snapshot
 from hpo import plugins
+from hpo.analysis import Reading
 from hpo.progress import clock, comparison
 
+LOOKED_AT = 100  # trials that say which metrics there are
 RECENT = 30  # ends from which the time left is estimated
 _AXIS_WIDTH = 74  # pixels for one axis of the parallel coordinates; a phone scrolls sideways
 
@@ -76,32 +80,40 @@ def _best(snapshot: Snapshot, asked: Asked) -> Children:
     if not rows:
         return [heading("Best so far"), said]
     numeric = range(1, len(rows[0]))
-    return [heading("Best so far"), said, table(rows[0], rows[1:], numeric=numeric, caption="What it is read beside")]
+    return [heading("Best so far"), said, table(rows[0], rows[1:], numeric=numeric, name="What it is read beside")]
 
 
 def _figures(snapshot: Snapshot) -> dict[str, Children]:
-    reading, trials, curves = snapshot.reading, snapshot.trials, snapshot.curves
-    objective, epochs = reading.objective, reading.study.budget.epochs
+    """Return the figures, each made anew only where what it shows has changed."""
+    reading, objective, epochs = snapshot.reading, snapshot.reading.objective, snapshot.reading.study.budget.epochs
+    floor, rungs, ended = snapshot.floor, snapshot.rungs, snapshot.progress
+    events, valued = snapshot.measurements
+
+    def history() -> Children:
+        return plot(figures.history(snapshot.trials, objective=objective, rungs=rungs, floor=floor), "history")
+
+    def curves(metric: str, name: str) -> Children:
+        known = floor if metric == objective.metric else None
+        return plot(figures.learning_curves(snapshot.curves(metric), snapshot.trials, metric=metric, epochs=epochs,
+                                            objective=objective, rungs=rungs, floor=known), name)  # fmt: skip
+
+    def parallel() -> Children:
+        figure = figures.parallel_coordinates(snapshot.trials, axes=snapshot.ordered_axes(), objective=objective)
+        width = _AXIS_WIDTH * (len(figure.data[0].dimensions) + 1) if figure.data else 0
+        return plot(figure, "parallel", min_width=width)
+
+    told = -1 if snapshot.told is None else snapshot.told.done
     found = {
-        "history": plot(
-            figures.history(trials, objective=objective, rungs=snapshot.rungs, floor=snapshot.floor), "history"
-        ),
-        "curves": plot(
-            figures.learning_curves(curves, trials, metric=objective.metric, objective=objective, epochs=epochs,
-                                    rungs=snapshot.rungs, floor=snapshot.floor), "curves",
-        ),
-    }  # fmt: skip
-    beside = each_epoch(curves, objective.metric)
-    if beside:
-        drawn = figures.learning_curves(curves, trials, metric=beside, objective=objective, epochs=epochs,
-                                        rungs=snapshot.rungs)  # fmt: skip
-        found["curves-beside"] = plot(drawn, "curves-beside")
-    found["importances"] = _mattered(snapshot)
-    axes = snapshot.ordered_axes()
-    parallel = figures.parallel_coordinates(trials, axes=axes, objective=objective)
-    width = _AXIS_WIDTH * (len(parallel.data[0].dimensions) + 1) if parallel.data else 0
-    found["parallel"] = plot(parallel, "parallel", min_width=width)
-    found["ends"] = plot(figures.ends(trials), "ends")
+        "history": snapshot.once("history", (ended, floor, rungs), history),
+        "curves": snapshot.once("curves", (valued, ended, floor, epochs), lambda: curves(objective.metric, "curves")),
+    }
+    beside = each_epoch(reading)
+    if beside is not None:
+        name = "curves-beside"
+        found[name] = snapshot.once(name, (beside, events, ended, epochs), lambda: curves(beside, name))
+    found["importances"] = snapshot.once("importances", told, lambda: _mattered(snapshot))
+    found["parallel"] = snapshot.once("parallel", (ended[0], told), parallel)
+    found["ends"] = snapshot.once("ends", ended, lambda: plot(figures.ends(snapshot.trials), "ends"))
     return found
 
 
@@ -115,12 +127,17 @@ def _mattered(snapshot: Snapshot) -> Children:
     return [*drawn, heading("What each technique did"), html.Ul([html.Li(words) for words in told.words])]
 
 
-def each_epoch(curves: pd.DataFrame, objective: str) -> str | None:
+def each_epoch(reading: Reading) -> str | None:
     """Return the metric to show beside an objective that is measured at less than half of the epochs."""
-    counts = curves[~curves["metric"].str.fullmatch(r"(.*\.)?lr")]["metric"].value_counts()
-    often = [str(name) for name, count in counts.items() if count > 2 * counts.get(objective, 0)]
+    counts: Counter[str] = Counter()
+    for events in itertools.islice(reading.events.values(), LOOKED_AT):
+        for event in events:
+            counts.update(name for name in event.metrics if name.rpartition(".")[2] != "lr")
+            counts[reading.objective.metric] += event.value is not None
+    often = [name for name, count in counts.items() if count > 2 * counts[reading.objective.metric]]
     ours = set(plugins.names("metrics"))
-    return min(often, key=lambda name: (name not in ours, name != "loss", -counts[name], name), default=None)
+    rank = {name: (name not in ours, name.rpartition(".")[2] != "loss", -counts[name], name) for name in often}
+    return min(often, key=lambda name: rank[name], default=None)
 
 
 def _space(snapshot: Snapshot) -> Children:
@@ -130,7 +147,7 @@ def _space(snapshot: Snapshot) -> Children:
         domain = ", ".join(map(shown, axis.options)) if axis.options else f"{axis.low:.5g} to {axis.high:.5g}"
         kind = "choice" if axis.options else ("whole" if axis.whole else "real") + (", log" if axis.log else "")
         rows.append([axis.name, kind, domain, shown(best.params.get(axis.name)) if best else ""])
-    return [heading("Space"), table(["parameter", "kind", "from", "best so far"], rows, caption="What is searched")]
+    return [heading("Space"), table(["parameter", "kind", "from", "best so far"], rows, name="What is searched")]
 
 
 def _notes(snapshot: Snapshot) -> Children:
@@ -147,4 +164,4 @@ def _notes(snapshot: Snapshot) -> Children:
     )]  # fmt: skip
     for fit in snapshot.summary.fits:
         rows.append([f"width for {fit['structure']}", f"{fit['width']} on {fit['device']}"])
-    return [heading("The study"), table(["key", "value"], [row for row in rows if row[1]], caption="The study")]
+    return [heading("The study"), table(["key", "value"], [row for row in rows if row[1]], name="The study")]

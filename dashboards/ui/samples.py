@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import itertools
+from collections.abc import Iterable
 
 from dash import html
 
@@ -15,7 +16,7 @@ PER_PAGE = 24
 
 def page(snapshot: Snapshot, asked: Asked) -> Page:
     found = with_sheets(snapshot)
-    metrics = _metrics(snapshot)
+    metrics = _metrics(snapshot, found)
     metric = asked.query.get("by", snapshot.reading.objective.metric)
     ranked, unmeasured = _ranked(snapshot, found, metric if metric in metrics else metrics[0])
     blocks: dict[str, Children] = {
@@ -32,28 +33,25 @@ def with_sheets(snapshot: Snapshot) -> dict[int, dict[int, list[str]]]:
     return {number: steps for number, steps in found.items() if steps}
 
 
-def _metrics(snapshot: Snapshot) -> list[str]:
+def _metrics(snapshot: Snapshot, found: Iterable[int]) -> list[str]:
     """Return what the gallery may be sorted by: the objective first, then every metric of ours that was measured."""
-    objective = snapshot.reading.objective.metric
-    known = set(plugins.names("metrics")) | {"loss"}
-    measured = {str(name) for name in snapshot.curves["metric"].unique()} & known
+    objective, known = snapshot.reading.objective.metric, {*plugins.names("metrics"), "loss"}
+    events = itertools.chain.from_iterable(snapshot.reading.events.get(number, ()) for number in found)
+    measured = {name for event in events for name in event.metrics} & known
     return [objective, *sorted(measured - {objective})]
 
 
-def _ranked(
-    snapshot: Snapshot, found: dict[int, dict[int, list[str]]], metric: str
-) -> tuple[list[tuple[int, float]], list[int]]:
+def _ranked(snapshot: Snapshot, found: Iterable[int], metric: str) -> tuple[list[tuple[int, float]], list[int]]:
     """Return the trials with sheets and their last value of the metric, best first, and those that have none.
 
     Other metrics than the objective are ranked from low to high.
     """
-    curves, objective = snapshot.curves, snapshot.reading.objective
-    rows = curves[(curves["metric"] == metric) & curves["trial"].isin(list(found))].sort_values("step")
-    last = rows.groupby("trial")["value"].last()
-    values = {int(number): float(value) for number, value in last.items() if math.isfinite(value)}
+    last = {number: snapshot.last(metric, number) for number in found}
+    values = {number: value for number, value in last.items() if value is not None}
+    objective = snapshot.reading.objective
     down = metric == objective.metric and objective.direction == "maximize"
     ranked = sorted(values.items(), key=lambda item: (-item[1] if down else item[1], item[0]))
-    return ranked, sorted(set(found) - set(values))
+    return ranked, sorted(set(last) - set(values))
 
 
 def _choice(asked: Asked, metrics: list[str], metric: str, steps: list[int]) -> Children:

@@ -41,7 +41,7 @@ def page(snapshot: Snapshot, asked: Asked, number: int) -> Page:
         return Page(title=title, blocks={"none": [said]}, here="trials")
     frame = snapshot.trials
     values = frame[frame["number"] == number].iloc[0]
-    curves = snapshot.curves[snapshot.curves["trial"] == number]
+    curves = snapshot.curves_of(number)
     blocks: dict[str, Children] = {
         "state": _state(snapshot, asked, row, values),
         "veto": _veto(snapshot, asked, row),
@@ -62,14 +62,14 @@ def _state(snapshot: Snapshot, asked: Asked, row: TrialRow, values: pd.Series) -
         reading.objective.metric: shown(row.value),
         "epochs": f"{values['step']} of {budget}",
         "time": clock(sum(span.end - span.start for span in spans)),
-        "seed": str(row.seed),
-        "group": spans[-1].group if spans else "",
-        "began": "" if pd.isna(values["start"]) else f"{values['start']:%Y-%m-%d %H:%M:%S} UTC",
         "placements": str(row.placements),
         "epochs repeated": str(row.repeated) if row.repeated else "",
     }
     broken = [f"{key} by {value:.3g}" for key, value in row.constraints.items() if value > 0 and row.end == "done"]
-    said: Children = [html.P(["Cause: ", cause_of(row.cause)])] if row.cause.strip() else []
+    where = f" Begun {values['start']:%Y-%m-%d %H:%M:%S} UTC in group {spans[-1].group}." if spans else ""
+    said: Children = [soft(f"Seed {row.seed}.{where}")]
+    if row.cause.strip():
+        said.append(html.Div(["Cause: ", cause_of(row.cause)]))
     if broken:
         said.append(html.P("Breaks " + "; ".join(broken)))
     before, after = _neighbors(snapshot, row.number)
@@ -123,7 +123,9 @@ def _curves(snapshot: Snapshot, curves: pd.DataFrame, number: int) -> dict[str, 
     """Return a figure for each metric that was measured more than once, the objective first."""
     counts = curves["metric"].value_counts()
     objective = snapshot.reading.objective.metric
-    often = sorted((name for name, count in counts.items() if count > 1), key=lambda name: (name != objective, name))
+    often = sorted(
+        (str(name) for name, count in counts.items() if count > 1), key=lambda name: (name != objective, name)
+    )
     return {
         f"curve-{place}": plot(
             overlay.curves({f"trial {number}": curves}, metric=name, objective=snapshot.reading.objective,
@@ -140,7 +142,7 @@ def _parameters(snapshot: Snapshot, row: TrialRow) -> Children:
         mine, theirs = row.params.get(axis.name), best.params.get(axis.name) if best else None
         rows.append([axis.name, shown(mine), shown(theirs)])
     head: list[Child] = ["parameter", f"trial {row.number}", "the best so far"]
-    return [heading("Parameters"), table(head, rows, caption="Parameters beside those of the best")]
+    return [heading("Parameters"), table(head, rows, name="Parameters beside those of the best")]
 
 
 def _measured(curves: pd.DataFrame, objective: str) -> Children:
@@ -154,4 +156,4 @@ def _measured(curves: pd.DataFrame, objective: str) -> Children:
         beside = [last["value"].get(f"{name}.{kind}") for kind in YARDSTICKS[:2]]
         rows.append([name, shown(last["value"][name]), str(last["step"][name]), *map(shown, beside)])
     head: list[Child] = ["metric", "last value", "epoch", "real rows", "a copy of the training rows"]
-    return [heading("Measured"), table(head, rows, numeric=range(1, 5), caption="The last value of each metric")]
+    return [heading("Measured"), table(head, rows, numeric=range(1, 5), name="The last value of each metric")]

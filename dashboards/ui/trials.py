@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from dash import dcc, html
 from dash.development.base_component import Component
@@ -21,7 +23,7 @@ CAUSE = 80  # characters of a cause in the table; all of it is on the trial's pa
 _COLUMNS = {"trial": "number", "value": "value", "epochs": "step", "seconds": "seconds", "seed": "seed",
             "attempts": "attempts"}  # fmt: skip
 _TERM = re.compile(r"([\w.]+)(<=|>=|!=|<|>|=)(\S+)")
-_COMPARE: dict[str, Callable[[object, object], object]] = {
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge, "=": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 
@@ -50,25 +52,33 @@ def matching(frame: pd.DataFrame, text: str) -> tuple[pd.DataFrame, str]:
     for term in text.split():
         match = _TERM.fullmatch(term)
         if match is None:
-            frame = frame[frame["cause"].str.contains(term, case=False, regex=False)]
+            frame = frame.loc[frame["cause"].str.contains(term, case=False, regex=False)]
             continue
         name, sign, wanted = match.groups()
         column = _column(frame, name)
         if column is None:
             return frame.iloc[:0], f"A term such as lr<0.01 names a column; there is no {name}."
-        values = frame[column]
-        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        numbers = _numbers(frame[column])
+        if numbers is not None:
             try:
-                number = float(wanted)
+                bound = float(wanted)
             except ValueError:
                 return frame.iloc[:0], f"{name} is a number; {wanted} is none."
-            there = values.notna()
-            frame = frame[there & _COMPARE[sign](values.where(there, math.nan).astype(float), number)]
+            fits = numbers.notna() & pd.Series(_COMPARE[sign](numbers, bound))
         elif sign in ("=", "!="):
-            frame = frame[_COMPARE[sign](values.map(shown).str.lower(), wanted.lower())]
+            fits = pd.Series(_COMPARE[sign](frame[column].map(shown).str.lower(), wanted.lower()))
         else:
             return frame.iloc[:0], f"{name} is no number, so it is compared with = or != alone."
+        frame = frame.loc[fits]
     return frame, ""
+
+
+def _numbers(values: pd.Series) -> pd.Series | None:
+    """Return a column of numbers as such, a choice among numbers too; None for any other."""
+    there = values.dropna()
+    if any(isinstance(value, bool) or not isinstance(value, int | float | np.number) for value in there):
+        return None
+    return pd.to_numeric(values.where(values.notna(), math.nan)).astype(float)
 
 
 def _column(frame: pd.DataFrame, name: str) -> str | None:
@@ -81,8 +91,8 @@ def _sorted(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     """Return the rows in the order that is asked for, by number otherwise; what has no value comes last."""
     column = _column(frame, asked.query.get("sort", "trial")) or "number"
     key = frame[column]
-    if key.dtype == object:
-        key = key.map(lambda value: value if value is None else str(value))
+    numbers = _numbers(key) if key.dtype == object else key
+    key = key.map(lambda value: None if value is None else str(value)) if numbers is None else numbers
     order = key.reset_index(drop=True).sort_values(ascending=asked.query.get("desc") != "1", kind="stable").index
     return frame.iloc[order]
 
@@ -114,13 +124,15 @@ def _table(snapshot: Snapshot, asked: Asked, found: pd.DataFrame) -> Children:
     pages = max(1, -(-len(found) // ROWS))
     number = min(max(asked.number("page", 1), 1), pages)
     part = found.iloc[(number - 1) * ROWS : number * ROWS]
-    names = [axis.name for axis in snapshot.ordered_axes()][:PARAMETERS]
+    axes = [axis for axis in snapshot.ordered_axes() if len(axis.options) != 1][:PARAMETERS]
+    names = [axis.name for axis in axes]
+    numbers = [5 + place for place, axis in enumerate(axes) if not any(isinstance(o, str) for o in axis.options)]
     head: list[Child] = [_head(name, asked) for name in ("trial", "end", "value", "epochs", "seconds", *names)]
     rows = [_row(snapshot, asked, values, names) for values in part.to_dict("records")]
     best = snapshot.summary.best
     marked = [place for place, trial in enumerate(part["number"]) if best is not None and trial == best.trial]
-    drawn = table([*head, "cause", "compare"], rows, numeric=[0, 2, 3, 4, *range(5, 5 + len(names))], marked=marked,
-                  caption=f"{len(found):,} trials, page {number} of {pages}")  # fmt: skip
+    drawn = table([*head, "cause", "compare"], rows, numeric=[0, 2, 3, 4, *numbers], marked=marked,
+                  name="Trials", caption=f"{len(found):,} trials, page {number} of {pages}")  # fmt: skip
     turn: Children = []
     if number > 1:
         turn.append(link("previous page", asked.again("trials", page=number - 1)))
@@ -141,7 +153,7 @@ def _head(name: str, asked: Asked) -> Component:
     return link(name + mark, address, label=said)
 
 
-def _row(snapshot: Snapshot, asked: Asked, values: dict[str, object], names: list[str]) -> list[Child]:
+def _row(snapshot: Snapshot, asked: Asked, values: Mapping[Hashable, Any], names: list[str]) -> list[Child]:
     number = int(str(values["number"]))
     cause = (str(values["cause"]).strip().splitlines() or [""])[-1]
     end = str(values["end"]) + (", vetoed" if number in snapshot.reading.vetoed else "")
@@ -154,7 +166,7 @@ def _row(snapshot: Snapshot, asked: Asked, values: dict[str, object], names: lis
         str(values["step"]),
         f"{seconds:.1f}" if isinstance(seconds, float) else "",
         *(_short(values.get(PARAMS + name)) for name in names),
-        cause[:CAUSE] if told else "",
+        html.Span(cause[:CAUSE], className="words") if told and cause else "",
         pick(asked, number),
     ]
 

@@ -5,11 +5,15 @@ A `Snapshot` is a home at one moment, with each frame made once and only where a
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import threading
 import time
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -24,6 +28,9 @@ from hpo.selected import Selection
 SHARE = 0.2  # of one core, that reading may take while a home grows
 LEAST_SECONDS = 0.5
 MORE_DONE = 1.05  # importances are made anew once so many times as many trials are done
+_NOTHING_TOLD = pd.DataFrame({"parameter": [], "importance": []})
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +45,16 @@ class Told:
 class Snapshot:
     """A home at one moment.
 
-    state: running, finished or interrupted. told: of this moment or of one before, None while it is made first.
+    state: running, finished or interrupted. told: of this moment or of one before, None while it is made first. kept:
+    what earlier snapshots of the home drew.
     """
 
-    def __init__(self, home: Home, reading: Reading, *, version: str, holder: str | None, told: Told | None) -> None:
+    def __init__(
+        self, home: Home, reading: Reading, *, version: str, holder: str | None, told: Told | None,
+        kept: dict[str, tuple[Hashable, Any]],
+    ) -> None:  # fmt: skip
         self.home, self.reading, self.version, self.holder, self.told = home, reading, version, holder, told
+        self._kept = kept
         self.counted = sum(row.end in ("done", "pruned", "died") for row in reading.rows)
         over = self.counted >= reading.study.budget.trials
         self.state = "running" if holder else "finished" if over else "interrupted"
@@ -52,12 +64,53 @@ class Snapshot:
         return analysis.trials(self.reading)
 
     @cached_property
-    def curves(self) -> pd.DataFrame:
-        return analysis.curves(self.reading)
+    def summary(self) -> Summary:
+        return analysis.summary(self.reading, shares=_NOTHING_TOLD if self.told is None else self.told.shares)
 
     @cached_property
-    def summary(self) -> Summary:
-        return analysis.summary(self.reading)
+    def progress(self) -> tuple[int, ...]:
+        """How many trials there are of each end, which together say whether any trial has ended since."""
+        return tuple(self.summary.counts[end] for end in ("done", "pruned", "died", "lost"))
+
+    @cached_property
+    def measurements(self) -> tuple[int, int]:
+        """How many events there are, and how many of them have the objective."""
+        of_all = self.reading.events.values()
+        return sum(map(len, of_all)), sum(event.value is not None for events in of_all for event in events)
+
+    def once(self, name: str, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what was made under this name before, where the key is the same, and else what is made now."""
+        known = self._kept.get(name)
+        if known is None or known[0] != key:
+            known = self._kept[name] = (key, make())
+        made: T = known[1]
+        return made
+
+    def curves_of(self, number: int) -> pd.DataFrame:
+        """Return every measurement of one trial, as `analysis.curves` does."""
+        events = {number: self.reading.events.get(number, ())}
+        return analysis.curves(dataclasses.replace(self.reading, events=events))
+
+    def curves(self, metric: str) -> pd.DataFrame:
+        """Return the measurements of one metric: trial, step, metric, value. Those of all metrics take much longer."""
+        objective = self.reading.objective.metric
+        found: dict[tuple[int, int], float] = {}
+        for events in self.reading.events.values():
+            for event in events:
+                value = event.value if metric == objective and event.value is not None else event.metrics.get(metric)
+                if value is not None:
+                    found.setdefault((event.trial, event.step), value)
+        frame = pd.DataFrame(list(found), columns=["trial", "step"], dtype=int)
+        return frame.assign(metric=metric, value=pd.Series(list(found.values()), dtype=float))
+
+    def last(self, metric: str, number: int) -> float | None:
+        """Return a trial's last finite value of a metric, None where it has none."""
+        objective = self.reading.objective.metric
+        for event in reversed(self.reading.events.get(number, ())):
+            value = event.value if metric == objective and event.value is not None else event.metrics.get(metric)
+            if value is not None and math.isfinite(value):
+                return value
+        return None
 
     @cached_property
     def selection(self) -> Selection | None:
@@ -76,7 +129,7 @@ class Snapshot:
 
     def ordered_axes(self) -> list[analysis.Axis]:
         """Return the parameters, the most important first."""
-        names = [] if self.told is None else self.told.shares["parameter"]
+        names = [] if self.told is None else list(self.told.shares["parameter"])
         rank = {name: index for index, name in enumerate(names)}
         return sorted(self.reading.axes, key=lambda axis: rank.get(axis.name, len(rank)))
 
@@ -92,6 +145,7 @@ class View:
         self._next = 0.0  # when reading is due again, by the monotonic clock
         self._told: Told | None = None
         self._telling: threading.Thread | None = None
+        self._kept: dict[str, tuple[Hashable, Any]] = {}
 
     def version(self) -> str:
         """Return the version that `snapshot` would give now."""
@@ -109,7 +163,7 @@ class View:
                 return known
             began = time.monotonic()
             reading = self._follower.read()
-            made = Snapshot(self.home, reading, version=version, holder=holder, told=self._told)
+            made = Snapshot(self.home, reading, version=version, holder=holder, told=self._told, kept=self._kept)
             took = time.monotonic() - began
             self._snapshot = made
             self._next = time.monotonic() + max(LEAST_SECONDS, took / SHARE)

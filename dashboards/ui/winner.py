@@ -51,7 +51,7 @@ def _unselected(snapshot: Snapshot, asked: Asked) -> Children:
     steps = steps_of(best.files)
     sheets = [sheet(snapshot.home, asked.index, steps[max(steps)], caption=f"trial {best.trial}")] if steps else []
     rows: list[list[Child]] = [[name, shown(value)] for name, value in best.params.items()]
-    return [heading("Not selected yet"), said, *sheets, table(["parameter", "value"], rows, caption="Its parameters")]
+    return [heading("Not selected yet"), said, *sheets, table(["parameter", "value"], rows, name="Its parameters")]
 
 
 def _selected(snapshot: Snapshot, asked: Asked, selection: Selection) -> dict[str, Children]:
@@ -85,9 +85,9 @@ def _selected(snapshot: Snapshot, asked: Asked, selection: Selection) -> dict[st
     blocks: dict[str, Children] = {
         "worth": [heading("The winner"), tiles({key: value for key, value in values.items() if value}), *said],
         "finalists": plot(drawn, "finalists"),
-        "race": [table(head, rows, numeric=range(1, 6), caption="The finalists")],
+        "race": [table(head, rows, numeric=range(1, 6), name="The finalists")],
         "winner-parameters": [
-            heading("Its parameters"), table(["parameter", "value"], params, caption="The winner's parameters")
+            heading("Its parameters"), table(["parameter", "value"], params, name="The winner's parameters")
         ],
     }  # fmt: skip
     if chosen.trial is not None:
