@@ -47,6 +47,11 @@ def test_a_search_joins_a_running_cluster_and_uses_its_nodes(tmp_path: Path, add
     assert_exact(search, trials=8, epochs=9)
     starts = search.starts()
     assert len({start.group for start in starts[:2]}) == 2, "one worker on each node"
+    assert len({start.worker for start in starts[:2]}) == 2
+    assert {start.device for start in starts} == {"cpu"}
+    sheets = {event.trial: event.files for event in search.events() if event.files}
+    assert {event.trial for event in search.events() if event.end == "done"} <= set(sheets)
+    assert all((search.home.path / name).stat().st_size > 100 for files in sheets.values() for name in files)
 
 
 def test_an_address_where_nothing_answers_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
