@@ -102,7 +102,7 @@ class Marginal:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One technique. best, worst: the marginal and its level that surely gain and lose most; None with too few trials.
+    """One technique. best, worst: the marginal and its level that gain and lose most; None with too few trials.
 
     parameters: those that were searched. trials: what it rests on, `pruned` of them with an expected value. helps,
     harms: whether the interval of best, or of worst, leaves 0 out on that side. words: all that in a sentence.
@@ -339,15 +339,20 @@ def _effect(
         place += change.shape[1]
     sign = 1.0 if objective.direction == "minimize" else -1.0
     pairs = [(marginal, level) for marginal in marginals for level in marginal.levels if level.high > level.low]
-    best = min(pairs, key=lambda pair: max(sign * pair[1].low, sign * pair[1].high))
-    worst = max(pairs, key=lambda pair: min(sign * pair[1].low, sign * pair[1].high))
-    helps = max(sign * best[1].low, sign * best[1].high) < 0
-    harms = min(sign * worst[1].low, sign * worst[1].high) > 0
+    best = min(pairs, key=lambda pair: _standing(pair[1], sign))
+    worst = min(pairs, key=lambda pair: _standing(pair[1], -sign))
+    helps, harms = _standing(best[1], sign)[0] < 0, _standing(worst[1], -sign)[0] < 0
     return Effect(
         technique=technique, parameters=tuple(axis.name for axis in axes), trials=trials, pruned=pruned,
         marginals=tuple(marginals), best=best, worst=worst, helps=helps, harms=harms,
         words=_words(technique, best if helps else None, worst if harms else None, pairs, objective, trials),
     )  # fmt: skip
+
+
+def _standing(level: Level, sign: float) -> tuple[float, float]:
+    """Return what to choose a level by that moves the objective down (`sign` 1) or up (-1) most: what it does at the
+    least, where that is more than nothing, and then its estimate."""
+    return min(0.0, max(sign * level.low, sign * level.high)), sign * level.change
 
 
 def _changes(score: _Scores, start: int, weights: Floats) -> tuple[Floats, Ints]:

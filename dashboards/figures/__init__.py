@@ -15,6 +15,7 @@ from dashboards.figures._base import GREY as GREY
 from dashboards.figures._base import sentence as sentence
 from dashboards.figures._base import title as title
 from dashboards.figures.groups import load as load
+from dashboards.figures.outcome import effects as effects
 from dashboards.figures.outcome import finalists as finalists
 from dashboards.figures.outcome import non_dominated as non_dominated
 from dashboards.figures.outcome import pareto as pareto

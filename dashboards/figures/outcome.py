@@ -1,4 +1,4 @@
-"""What came of it: the finalists over fresh seeds, and the trials that no other beats in two metrics at once."""
+"""What came of it: each technique's effect, finalists over fresh seeds, trials that none beats in two metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,58 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.figures import _base as base
+from hpo.effects import Effect
 from hpo.study import Objective
+
+
+def effects(found: Sequence[Effect], *, objective: Objective) -> go.Figure:
+    """Return of each technique how far its best and its worst level move the objective from the default's.
+
+    One row a technique of which something can be said, each level with its interval; what touches the line at 0 cannot
+    be told from noise.
+    """
+    told = [effect for effect in found if effect.best is not None and effect.worst is not None]
+    told.reverse()  # Plotly draws from the bottom
+    sign, way = (1.0 if objective.direction == "minimize" else -1.0), {"best": -1, "worst": 1}
+    figure = base.blank(f"Effect of each technique on {objective.metric}", height=150 + 62 * max(len(told), 1))
+    for place, color, label in (("best", base.BLUE, "best level"), ("worst", base.VERMILION, "worst level")):
+        found_at = [(row, effect.best if place == "best" else effect.worst) for row, effect in enumerate(told)]
+        # Where every level is worse than the default, the default is the best, and lies at 0.
+        kept = [(row, pair) for row, pair in found_at if pair is not None and sign * pair[1].change * way[place] > 0]
+        pairs = [pair for _, pair in kept]
+        changes = [level.change for _, level in pairs]
+        shift = 0.13 if place == "best" else -0.13  # one above the other
+        figure.add_trace(
+            go.Scatter(
+                x=changes, y=[row + shift for row, _ in kept], mode="markers+text", name=label,
+                marker={"color": color, "size": 9, "symbol": "circle" if place == "best" else "square"},
+                text=[base.escape(f"{of.parameter} {level.text}") for of, level in pairs],
+                textposition="top center" if place == "best" else "bottom center", textfont={"size": 11},
+                error_x={"type": "data", "symmetric": False, "color": color, "thickness": 1.5,
+                         "array": [level.high - level.change for _, level in pairs],
+                         "arrayminus": [level.change - level.low for _, level in pairs]},
+                customdata=[base.escape(f"{of.parameter} {level.text}, {level.trials} trials: {level.change:.4g} "
+                                        f"({level.low:.4g} to {level.high:.4g})") for of, level in pairs],
+                hovertemplate="%{customdata}<extra></extra>", cliponaxis=False,
+            )
+        )  # fmt: skip
+    if told:
+        figure.add_vline(x=0, line={"color": base.BLACK, "width": 1})
+    figure.update_xaxes(title=f"change of {base.escape(objective.metric)} ({base.better(objective.direction)})")
+    figure.update_yaxes(tickvals=list(range(len(told))), ticktext=[effect.technique for effect in told],
+                        range=[-0.7, len(told) - 0.3], showgrid=False)  # fmt: skip
+    if not told:
+        return base.explained(figure, found[0].words if found else "No trial yet.")
+    sure = [effect.technique for effect in found if effect.helps or effect.harms]
+    said = f"told apart from noise: {', '.join(sure)}" if sure else "told apart from noise: none"
+    pruned = f", {told[0].pruned} of them pruned and taken at what they could be expected to reach" \
+        if told[0].pruned else ""  # fmt: skip
+    text = (
+        "How far the best and the worst level of each technique move the objective from the level of the default, all "
+        f"else as it was in the trials; the lines are 95 % intervals over all levels of a technique at once. "
+        f"{said.capitalize()}. It rests on {told[0].trials} trials{pruned}."
+    )
+    return base.explained(figure, text)
 
 
 def finalists(frame: pd.DataFrame, *, objective: Objective, floor: float | None = None) -> go.Figure:

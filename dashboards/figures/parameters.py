@@ -90,12 +90,28 @@ def slices(
             ),
             **place,
         )  # fmt: skip
-        options = [base.shown(option) for option in axis.options]
-        look = {"type": "category", "categoryorder": "array", "categoryarray": options} if axis.options else \
-            {"type": "log" if axis.log else "linear"}  # fmt: skip
-        figure.update_xaxes(title=base.escape(axis.name) + (" (log)" if axis.log else ""), **look, **place)
+        name = base.escape(axis.name) + (" (log)" if axis.log else "")
+        figure.update_xaxes(title={"text": name, "standoff": 6}, **_slice_axis(axis), **place)
     base.plain_axes(figure)
     return base.explained(figure, _sliced(figure, done, drawn, varied, objective, columns=columns, floor=floor))
+
+
+def _slice_axis(axis: Axis) -> dict[str, object]:
+    """Return the look of an x axis: the whole range of the space, so that one sees where nothing was tried."""
+    if axis.options:
+        options = [base.shown(option) for option in axis.options]
+        return {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": options,
+            "range": [-0.5, len(options) - 0.5],
+        }
+    low, high = (math.log10(axis.low), math.log10(axis.high)) if axis.log else (axis.low, axis.high)
+    pad = 0.04 * (high - low)
+    ticks = _ticks(axis)
+    places = [10.0**place for place in ticks] if axis.log else list(ticks)
+    return {"type": "log" if axis.log else "linear", "range": [low - pad, high + pad], "tickvals": places,
+            "ticktext": list(ticks.values())}  # fmt: skip
 
 
 def _sliced(
@@ -160,7 +176,8 @@ def importances(frame: pd.DataFrame, *, objective: Objective, num_trials: int) -
     if known:
         first = rows.iloc[-1]
         text += (
-            " The lines are 95 % intervals over resampled trials; where they overlap, the order is chance. First is "
+            " The lines are 95 % intervals over resampled trials; where they overlap, the order is chance, and a "
+            "parameter without any effect has some share too. First is "
             f"{first['parameter']} with {100 * first['importance']:.0f} % ({100 * first['low']:.0f} to "
             f"{100 * first['high']:.0f} %)."
         )

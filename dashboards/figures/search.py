@@ -59,9 +59,11 @@ def history(
                              focus=focus, floor=floor)  # fmt: skip
     text = (
         f"Each mark is one trial: {len(done)} done, {len(pruned)} pruned at the value they had when they "
-        f"were stopped, so after a shorter training. {len(dead)} that died or were lost are marked along the bottom. "
-        "The line is the best done trial so far, of those that break no constraint where there are any."
+        "were stopped, so after a shorter training. The line is the best done trial so far, of those that break no "
+        "constraint where there are any."
     )
+    if len(dead):
+        text += f" {len(dead)} that died or were lost are marked along the bottom."
     if len(at_rungs) > 1:
         text += " The later the rung at which a trial was stopped, the darker its triangle."
     return base.explained(figure, text + _found_at(winnable, objective) + said + base.beyond(beyond))
@@ -144,6 +146,9 @@ def learning_curves(
     )
     if 0 < len(rungs) <= MAX_RUNGS:
         text += " The dotted lines are the rungs, where the pruner decides."
+    of_best = every[every["trial"] == best]["value"]
+    if len(of_best):
+        text += f" The best trial, {best}, went from {of_best.iloc[0]:.4g} to {of_best.iloc[-1]:.4g}."
     return base.explained(figure, text + thinning + said + base.beyond(beyond))
 
 
@@ -157,7 +162,7 @@ def learning_rates(curves: pd.DataFrame, trials: pd.DataFrame, *, objective: Obj
     figure = base.blank("Learning rate in force", height=160 + 300 * max(len(metrics), 1))
     if metrics:
         figure.set_subplots(rows=len(metrics), cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    best, drawn, said = base.best_number(trials, objective), set(), ""
+    best, drawn, said, rates = base.best_number(trials, objective), set(), "", []
     ends = trials.set_index("number")["end"]
     for row, metric in enumerate(metrics, start=1):
         points = curves[(curves["metric"] == metric) & (curves["value"] > 0)].sort_values(["trial", "step"])
@@ -176,11 +181,15 @@ def learning_rates(curves: pd.DataFrame, trials: pd.DataFrame, *, objective: Obj
                                           line=style, opacity=opacity))  # fmt: skip
         rows = points[points["trial"] == best]
         if len(rows):
+            first, last = rows["value"].iloc[0], rows["value"].iloc[-1]
+            rates.append(
+                f"{metric} from {first:.3g} to {last:.3g}" if first != last else f"{metric} {first:.3g} throughout"
+            )
             panel.add_trace(base.line(rows["step"], rows["value"], numbers=rows["trial"], total=0, legend=row == 1,
                                       name=f"best: trial {best}", line={"color": base.BLACK, "width": 3}))  # fmt: skip
         for trace in panel.data:
             figure.add_trace(trace, row=row, col=1)
-        figure.update_yaxes(title=base.escape(metric), type="log", exponentformat="power", row=row, col=1)
+        figure.update_yaxes(title=base.escape(metric), type="log", exponentformat="power", dtick=1, row=row, col=1)
     base.plain_axes(figure)
     figure.update_xaxes(range=[0, epochs * 1.02])
     if metrics:
@@ -190,6 +199,8 @@ def learning_rates(curves: pd.DataFrame, trials: pd.DataFrame, *, objective: Obj
         f"The rate that the optimizer was given at each epoch, of {len(drawn)} trials: the initial one, under warm-up "
         "and schedule. The axis is log, so an exponential schedule is a straight line."
     )
+    if rates:
+        text += f" The best trial, {best}, had {', '.join(rates)}."
     return base.explained(figure, text + said if drawn else "No learning rate was measured.")
 
 

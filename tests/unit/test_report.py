@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import optuna
 import pytest
 from PIL import Image
 from searched import Fate, search, study
 
-from dashboards import report
+from dashboards import report, sections
 from hpo import analysis
 from hpo.analysis import Reading
 from hpo.errors import RequestError
 from hpo.event_log import EventLog
 from hpo.home import Home
 from hpo.messages import Event, Params
+from hpo.reading import Span
 from hpo.rows import TrialRow
-from hpo.study import Budget, Objective, Study
+from hpo.selected import Final, Finalist, Interval, Run, Selection
+from hpo.study import Budget, Constraint, Objective, Study
 from search_spaces import Choice, Float, Space
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -101,9 +105,11 @@ def page_of(home: Home) -> Page:
 def test_the_page_has_every_part(home: Home) -> None:
     page = page_of(home)
     assert page.headings == [
-        "The winner", "Value of each trial: score", "Learning curves: score", "Learning curves: loss",
-        "Parameters of the done trials: score", "Importance of each parameter for score", "Samples of the best",
-        "How trials ended",
+        "The winner", "The techniques, in words", "Effect of each technique on score", "Value of each trial: score",
+        "Learning curves: score", "Learning curves: loss", "Learning rate in force",
+        "Importance of each parameter for score", "Parameters of the done trials: score",
+        "Value against each parameter: score", "Slots taken, and epochs a minute", "How trials ended",
+        "Samples of the best", "How trials ended, one by one", "Data, license and versions",
     ]  # fmt: skip
     for text in ("toy", "Trial 0 reached score = 5", "16 of 16", "loss is nan", "ValueError: a bug", "optimizer"):
         assert text in page.text
@@ -117,7 +123,7 @@ def test_what_the_winner_is_read_beside_is_in_the_page(home: Home) -> None:
     log.close()
     page = page_of(home)
     assert page.headings[:2] == ["The winner", "Beside the winner"]
-    text = page.text[page.text.index("Beside the winner") : page.text.index("Value of each trial")]
+    text = page.text[page.text.index("Beside the winner") : page.text.index("The techniques, in words")]
     for row in ("score<b>bits", "trial 052", "a copy of the training rows4.5", "a 5-gram model3",
                 "likelihood alone at temperature 0.86.5"):  # fmt: skip
         assert row in text
@@ -127,7 +133,10 @@ def test_what_the_winner_is_read_beside_is_in_the_page(home: Home) -> None:
 def test_each_figure_is_drawn_once_by_one_copy_of_plotly(home: Home) -> None:
     page = page_of(home)
     figures = [attributes["id"] for attributes in page.all("div") if attributes.get("class") == "plotly-graph-div"]
-    assert figures == ["figure-history", "figure-curves-0", "figure-curves-1", "figure-parallel", "figure-importances"]
+    assert figures == [
+        "figure-history", "figure-curves-0", "figure-curves-1", "figure-importances", "figure-parallel",
+        "figure-slices", "figure-load", "figure-ends",
+    ]  # fmt: skip
     assert sum(len(script) > 1_000_000 for script in page.scripts) == 1
     for name in figures:
         assert sum(f'Plotly.newPlot(                        "{name}"' in script for script in page.scripts) == 1
@@ -138,7 +147,7 @@ def test_an_objective_of_every_epoch_needs_no_second_metric(tmp_path: Path) -> N
         return Fate(values={step: float(step) for step in range(1, 10)})
 
     found = page_of(search(tmp_path / "home", study(trials=2), each_epoch)).headings
-    assert [text for text in found if text.startswith("Learning")] == ["Learning curves: score"]
+    assert [text for text in found if text.startswith("Learning curves")] == ["Learning curves: score"]
 
 
 def test_nothing_is_loaded_from_anywhere(home: Home) -> None:
@@ -158,7 +167,7 @@ def test_nothing_is_loaded_from_anywhere(home: Home) -> None:
 
 def test_no_figure_offers_to_send_itself_to_a_server(home: Home) -> None:
     drawn = [script for script in page_of(home).scripts[1:] if "Plotly.newPlot" in script]
-    assert len(drawn) == 5
+    assert len(drawn) == 8
     for script in drawn:
         assert '"showSendToCloud": false' in script
         assert "http" not in script
@@ -178,7 +187,7 @@ def test_a_sheet_of_text_is_shown_as_it_is_and_runs_nothing(tmp_path: Path) -> N
         return Fate(values={3: 20.0, 9: 5.0 + number}, files=(f"samples/trial-{number:06d}/step-000009.txt",))
 
     found = search(tmp_path / "home", study(trials=2), textual)
-    for number, text in ((0, f"'a line'\n{EVIL!r}\n\ufffd"), (1, "x" * (report.TEXT_BYTES + 5))):
+    for number, text in ((0, f"'a line'\n{EVIL!r}\n\ufffd"), (1, "x" * (sections.TEXT_BYTES + 5))):
         path = found.sheet(number, 9).with_suffix(".txt")
         path.parent.mkdir(parents=True)
         path.write_text(text, encoding="utf-8")
@@ -188,8 +197,8 @@ def test_a_sheet_of_text_is_shown_as_it_is_and_runs_nothing(tmp_path: Path) -> N
     assert repr(EVIL) in page.text
     assert not any("alert(" in script for script in page.scripts)
     assert not page.all("img")
-    assert f"{'x' * report.TEXT_BYTES}..." in page.text
-    assert "x" * (report.TEXT_BYTES + 1) not in page.text
+    assert f"{'x' * sections.TEXT_BYTES}..." in page.text
+    assert "x" * (sections.TEXT_BYTES + 1) not in page.text
 
 
 @pytest.mark.parametrize("file", ["../secret.png", "samples/../../secret.png", "samples/link.png", "study.yaml"])
@@ -235,17 +244,20 @@ def test_five_hundred_trials_stay_below_eight_megabytes(tmp_path: Path) -> None:
     home = Home(tmp_path)
     text = report.page(home, synthetic(home, 500), now=NOW)
     assert len(text.encode()) < 8_000_000
-    assert len(Page(text).all("img")) == report.SHEETS + 1
+    for heading in ("Learning rate in force", "fid against nll", "Importance of each", "Slots taken", "Effect of each"):
+        assert f">{heading}" in text
+    assert len(Page(text).all("img")) == sections.SHEETS + 1
 
 
 def synthetic(home: Home, count: int) -> Reading:
-    """Every trial done with five metrics at each of 27 epochs, and sheets as large as the page takes."""
+    """Every trial done with five metrics at each of 27 epochs, two rates among them, in two groups; sheets as large as
+    the page takes."""
     axes = [analysis.Axis(name=f"p{k}", low=0.0, high=1.0) for k in range(14)]
     made = Study(
         name="large", model="nowhere.train", space={"p0": 1.0}, objective=Objective(metric="nll", direction="minimize"),
-        budget=Budget(trials=count, epochs=27),
+        budget=Budget(trials=count, epochs=27), constraints=[Constraint(metric="fid", at_most=3.0)],
     )  # fmt: skip
-    rows, events = [], {}
+    rows, events, spans, done = [], {}, {}, []
     for number in range(count):
         params: Params = {axis.name: (number * 37 % 101) / 101 for axis in axes}
         rows.append(TrialRow(number=number, end="done", params=params, seed=number, value=1.0 + number, placements=1))
@@ -253,16 +265,20 @@ def synthetic(home: Home, count: int) -> Reading:
         events[number] = tuple(
             Event(
                 trial=number, step=step, time=float(step), value=number + 1 / step,
-                metrics={f"m{k}": number / step for k in range(4)}, files=(name,) if step == 27 else (),
+                metrics={"generator.lr": 1e-3 / step, "discriminator.lr": 1e-3, "fid": number / step, "loss": 1.0},
+                files=(name,) if step == 27 else (), end="done" if step == 27 else None,
             )
             for step in range(1, 28)
         )  # fmt: skip
-        if number < report.SHEETS:
+        spans[number] = (Span(trial=number, group=f"g{number % 2}", start=0.0, end=27.0 + number),)
+        kinds = {axis.name: optuna.distributions.FloatDistribution(0.0, 1.0) for axis in axes}
+        done.append(optuna.trial.create_trial(params=params, distributions=kinds, value=1.0 + number))
+        if number < sections.SHEETS:
             home.sheet(number, 27).parent.mkdir(parents=True)
-            home.sheet(number, 27).write_bytes(b"x" * (report.IMAGE_BYTES // (report.SHEETS + 1)))
+            home.sheet(number, 27).write_bytes(b"x" * (sections.IMAGE_BYTES // (sections.SHEETS + 1)))
     return Reading(
         study=made, objective=Objective(metric="nll", direction="minimize"), axes=tuple(axes), rows=tuple(rows),
-        events=events, spans={}, done=(),
+        events=events, spans=spans, done=tuple(done),
     )  # fmt: skip
 
 
@@ -319,7 +335,84 @@ def test_a_folder_that_is_no_home_is_refused(tmp_path: Path) -> None:
 
 def test_causes_are_counted_with_the_trials_they_ended(home: Home) -> None:
     text = re.sub(r"\s+", " ", page_of(home).text)
-    ends = text[text.index("How trials ended") :]
+    ends = text[text.index("How trials ended, one by one") :]
     assert "done-140, 4, 5, 6, 7, ..." in ends  # end, cause, count, numbers
     assert "diedloss is nan12" in ends
     assert "lostValueError: a bugTraceback in train ValueError: a bug13" in ends
+
+
+def chosen(*, gain: Interval | None = None, note: str = "the test rows do not measure it") -> Selection:
+    """Two finalists and a default that was never tried; trial 4 won."""
+
+    def run(seed: int, value: float | None) -> Run:
+        return Run(trial=seed, seed=seed, value=value, cause="" if value else "loss is nan")
+
+    def finalist(name: str, values: list[float | None], *, searched: float | None, out: int | None) -> Finalist:
+        alive = [value for value in values if value is not None]
+        return Finalist(
+            name=name, trial=None, params={"lr": 0.01}, searched=searched,
+            runs=tuple(run(seed, value) for seed, value in enumerate(values)),
+            mean=sum(alive) / len(alive), median=min(alive), error=0.5 if len(alive) > 1 else None, chance=0.75, out_after=out,
+        )  # fmt: skip
+
+    def final(name: str, mean: float) -> Final:
+        expected = Interval(mean=mean, low=mean - 1, high=mean + 1)
+        return Final(
+            name=name, params={"lr": 0.01, "kind": EVIL}, runs=(run(9, mean),), expected=expected, one_run=None
+        )
+
+    return Selection(
+        objective="score", direction="minimize", stage=1, finalists_asked=2, seeds_asked=3, epochs=9, rule=f"{EVIL}.",
+        finalists=(
+            finalist("trial 4", [6.0, 7.0, None], searched=5.5, out=None),
+            finalist("trial 0", [9.0, 8.0], searched=5.0, out=2),
+            finalist("default", [10.0], searched=None, out=None),
+        ),
+        winner=final("trial 4", 6.5), default=final("default", 10.25), shrinkage=0.182, gain=gain, gain_note=note,
+        made="2026-01-02",
+    )  # fmt: skip
+
+
+def test_a_selection_comes_first_with_its_finalists(home: Home) -> None:
+    chosen(gain=Interval(mean=3.75, low=2.5, high=5.0), note="").save(home)
+    page = page_of(home)
+    assert page.headings[:3] == [
+        "The winner over fresh seeds: trial 4", "Finalists over fresh seeds: score", "The best trial of the search",
+    ]  # fmt: skip
+    for text in ("6.5 (95 %: 5.5 to 7.5)", "value in the search5.5", "18.2%", "3.75 (95 %: 2.5 to 5)", "75%", EVIL):
+        assert text in page.text
+    assert len(page.scripts) == len(page_of(home).scripts)
+    assert not any(script.strip() == "alert(1)" for script in page.scripts)
+
+
+def test_a_gain_that_was_not_measured_is_said_why(home: Home) -> None:
+    chosen().save(home)
+    assert "the test rows do not measure it" in page_of(home).text
+
+
+def test_data_of_ours_are_named_with_their_license_and_no_other_loader_is_run(tmp_path: Path) -> None:
+    def page_with(data: str) -> str:
+        home = search(tmp_path / data, study(trials=1), lambda number, params: Fate(values={9: 1.0}))
+        home.study.write_text(f"{home.study.read_text(encoding='utf-8')}\ndata: {data}\n", encoding="utf-8")
+        return page_of(home).text
+
+    assert "licenseCC BY 4.0" in page_with("digits")
+    assert "not known: the data are not ours" in page_with("nowhere.to.be.found")
+
+
+def test_the_page_is_made_to_be_printed(home: Home) -> None:
+    style = "".join(page_of(home).styles)
+    printed = style[style.index("@media print") :]
+    assert "break-inside: avoid" in printed
+    assert "color-scheme: light" in style
+
+
+def test_the_techniques_are_told_in_words_and_drawn(tmp_path: Path) -> None:
+    def by_lr(number: int, params: Params) -> Fate:
+        return Fate(values={9: 10 * abs(math.log10(float(params["lr"])) + 2.5)})
+
+    page = page_of(search(tmp_path / "home", study(trials=60), by_lr))
+    assert "Learning rate: with lr" in page.text or "Learning rate: no level is surely better" in page.text
+    assert "Transfer: not searched." in page.text
+    assert "what a technique does by itself is seen under `sampler: random`" in page.text
+    assert "figure-effects" in [item.get("id") for item in page.all("div")]
