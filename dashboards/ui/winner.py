@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 
-import pandas as pd
 from dash import html
-from scipy import stats
 
 from dashboards import figures
 from dashboards.ui.elements import (
@@ -26,7 +23,7 @@ from dashboards.ui.elements import (
     tiles,
 )
 from dashboards.ui.views import Snapshot
-from hpo import analysis
+from hpo import analysis, frames
 from hpo.selected import Interval, Selection
 
 
@@ -80,7 +77,7 @@ def _selected(snapshot: Snapshot, asked: Asked, selection: Selection) -> dict[st
         for one in selection.finalists
     ]  # fmt: skip
     head = ["finalist", "mean", "standard error", "chance", "runs", "in the search", "eliminated"]
-    drawn = figures.finalists(finalists_frame(selection), objective=objective, floor=snapshot.floor)
+    drawn = figures.finalists(frames.race(selection), objective=objective, floor=snapshot.floor)
     params: list[list[Child]] = [[name, shown(value)] for name, value in winner.params.items()]
     blocks: dict[str, Children] = {
         "worth": [heading("The winner"), tiles({key: value for key, value in values.items() if value}), *said],
@@ -96,25 +93,6 @@ def _selected(snapshot: Snapshot, asked: Asked, selection: Selection) -> dict[st
             last = sheet(snapshot.home, asked.index, steps[max(steps)], caption=f"trial {chosen.trial} in the search")
             blocks["winner-samples"] = [heading("Samples"), html.Div([last], className="sheets")]
     return blocks
-
-
-def finalists_frame(selection: Selection) -> pd.DataFrame:
-    """Return one row for each run of the race, as `figures.finalists` takes it; intervals of the means at 95 %."""
-    rows = []
-    for one in selection.finalists:
-        alive = sum(run.value is not None for run in one.runs)
-        width = math.nan
-        if one.error is not None and alive > 1:
-            width = float(stats.t.ppf(0.975, alive - 1)) * one.error
-        mean = math.nan if one.mean is None else one.mean
-        for run in one.runs:
-            rows.append({
-                "name": one.name, "seed": run.seed, "value": math.nan if run.value is None else run.value,
-                "mean": mean, "low": mean - width, "high": mean + width,
-                "searched": math.nan if one.searched is None else one.searched, "eliminated": one.out_after is not None,
-            })  # fmt: skip
-    columns = ["name", "seed", "value", "mean", "low", "high", "searched", "eliminated"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def _interval(interval: Interval | None) -> str:
