@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +26,6 @@ FOLDER, ALIAS = "model", "champion"
 # What the model needs where it is served; loaders of data need more, and it loads none.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "safetensors", "scikit-learn", "scipy")
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-_PLAIN_NAME = re.compile(r"[^\w .-]+")
 
 
 def save(folder: Path) -> None:
@@ -62,7 +60,7 @@ def register(folder: Path, study: Study, home: Home, config: Config, *, tags: Ma
     Returns in one line what became of it; the export stands whatever that is.
     """
     uri = uri_of(study, home)
-    name = registered_name(study.name)
+    name = study.name
     with _quiet(server=not uri.startswith("sqlite")):
         try:
             run = Position.load(home.tracking_offset).parent
@@ -82,11 +80,6 @@ def register(folder: Path, study: Study, home: Home, config: Config, *, tags: Ma
         except Exception as error:  # whatever a store answers, or does not
             line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             return without_password(f"not registered in {uri}: {type(error).__name__}: {line}")
-
-
-def registered_name(study: str) -> str:
-    """The study's name as a registry takes it, which has no slash, colon or other sign of an address."""
-    return _PLAIN_NAME.sub("-", study)
 
 
 def _params(config: Config) -> dict[str, Any]:
@@ -126,11 +119,10 @@ def _requirements() -> list[str]:
 def _quiet(*, server: bool = False) -> Iterator[None]:
     """MLflow that logs nothing, sends nothing home, and tries a server that does not answer once."""
     settings = {**QUIET, **(SERVER_SETTINGS if server else {})}
-    with environment(settings), warnings.catch_warnings():
+    # Recorded, as some of its calls turn on what was turned off: it asks for hints, which say less than a signature.
+    with environment(settings), warnings.catch_warnings(record=True):
         warnings.simplefilter("ignore")
-        # It sets up log handlers, which are then kept silent, and filters of warnings.
-        import mlflow.pyfunc  # noqa: F401
+        import mlflow  # noqa: F401  it sets up log handlers, which are then kept silent
 
-        warnings.simplefilter("ignore")
         with silence():
             yield

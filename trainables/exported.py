@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .data._data import Data
+from .data._data import Data, Split, content_hash
 from .data._facts import facts_of, stand_in, stand_in_rows
 from .models._family import Family, as_module, is_conditional
 from .training.alone import SHEET_COLUMNS, SHEET_ROWS, Training
@@ -144,7 +144,8 @@ class Exported:
 def load(source: str | Path) -> Exported:
     """The model of a folder with `weights.safetensors`, or of such a file; nothing else is read.
 
-    Raises `ValueError` for a file that does not say what it is, or whose weights do not fit it.
+    Raises `ValueError` for a file that does not say what it is, whose numbers are not those that were written, or whose
+    weights do not fit the model.
     """
     path = Path(source) / WEIGHTS if Path(source).is_dir() else Path(source)
     tensors, metadata = read_tensors(path)
@@ -154,7 +155,7 @@ def load(source: str | Path) -> Exported:
 def read_recipe(source: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, str]]:
     """Recipe, facts and notes of a file, with nothing built; raises `ValueError` as `load` does."""
     path = Path(source) / WEIGHTS if Path(source).is_dir() else Path(source)
-    return _described(read_tensors(path)[1], name=str(path))
+    return _described(*read_tensors(path), name=str(path))
 
 
 def save(path: str | Path, training: Training, recipe: Recipe, *, notes: Mapping[str, str] | None = None) -> Exported:
@@ -170,7 +171,8 @@ def save(path: str | Path, training: Training, recipe: Recipe, *, notes: Mapping
     rows, facts = stand_in_rows(training.data), facts_of(training.data)
     without = as_module(_model(recipe, stand_in(facts, rows)))
     tensors = {**weights, "data/stand_in": rows, **prefixed("constants", _constants(as_module(whole), without))}
-    described = {"format": FORMAT, "recipe": _plain(recipe), "facts": facts, "notes": dict(notes or {})}
+    described = {"format": FORMAT, "recipe": _plain(recipe), "facts": facts, "notes": dict(notes or {}),
+                 "sha256": _content_hash(tensors)}  # fmt: skip
     metadata = {KEY: json.dumps(described)}
     exported = _built(tensors, metadata, name=str(path))
     beside = Exported(recipe=recipe, data=training.data, model=whole)
@@ -234,7 +236,7 @@ def train(
 
 
 def _built(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, name: str) -> Exported:
-    recipe, facts, notes = _described(metadata, name=name)
+    recipe, facts, notes = _described(tensors, metadata, name=name)
     data = stand_in(facts, tensors["data/stand_in"])
     model = _model(recipe, data)
     module = as_module(model)
@@ -249,18 +251,22 @@ def _built(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, name: 
     return Exported(recipe=recipe, data=data, model=model, notes=notes)
 
 
-def _described(metadata: Mapping[str, str], *, name: str) -> tuple[Recipe, dict[str, Any], dict[str, str]]:
+def _described(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, name: str
+) -> tuple[Recipe, dict[str, Any], dict[str, str]]:
     try:
         described = json.loads(metadata[KEY])
         if described["format"] != FORMAT:
             raise ValueError(f"its format is {described['format']!r}")
+        if described["sha256"] != _content_hash(tensors):
+            raise ValueError("its numbers were changed since it was written")
         known = {part.name for part in fields(Recipe)}
         written = {key: value for key, value in described["recipe"].items() if key in known}
         return Recipe(**written), dict(described["facts"]), dict(described["notes"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"an exported model says in its file how it is built, and {name} does not: {type(error).__name__}: "
-            f"{error}: export it again"
+            f"an exported model says in its file how it is built, and what it holds, and {name} does not: "
+            f"{type(error).__name__}: {error}: export it again"
         ) from None
 
 
@@ -285,6 +291,11 @@ def _copied(training: Training, weights: Mapping[str, Tensor]) -> Family:
     as_module(model).cpu().load_state_dict(dict(weights))
     as_module(model).eval()
     return model
+
+
+def _content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 over names, types, shapes and bytes of all tensors."""
+    return content_hash({name: Split(x=tensor) for name, tensor in sorted(tensors.items())})
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from hpo import doctor, launch, parts
-from hpo.errors import RequestError
 from hpo.configuration import read_config
+from hpo.errors import RequestError
 from hpo.export import export
-from hpo.retrain import train
 from hpo.home import Home
+from hpo.retrain import train
 from hpo.study import Budget, Method, Resources, Study
 
 
