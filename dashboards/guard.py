@@ -20,7 +20,7 @@ from flask import Flask, Response, abort, jsonify, redirect, request, send_file
 
 from hpo.home import Home
 
-TYPES = {".png": "image/png", ".wav": "audio/wav", ".txt": "text/plain; charset=utf-8"}
+TYPES = {".png": "image/png", ".wav": "audio/wav", ".txt": "text/plain"}
 _LOOK_SECONDS = 5.0
 
 FileOf = Callable[[int, str], Path | None]

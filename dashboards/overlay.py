@@ -58,7 +58,8 @@ def best_so_far(of_each: Mapping[str, pd.DataFrame], *, objective: Objective) ->
 
 
 def _finite(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.loc[np.isfinite(frame["value"])].sort_values("step")
+    finite: pd.DataFrame = frame[np.isfinite(frame["value"])]
+    return finite.sort_values("step")
 
 
 def _line(
