@@ -5,6 +5,7 @@ The face of the library. Heavy parts (Ray, Optuna, MLflow, torch) are imported b
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -46,10 +47,30 @@ def search(
     address: str | None = None,
     on_status: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Result:
-    """Run a study, or go on with the one in `home`; see `hpo.launch.search`. MLflow shows figures of it."""
+    """Run a study, or go on with the one in `home`; see `hpo.launch.search`.
+
+    MLflow shows figures of it. At the end a report is written into the home, and attached to the study's run.
+    """
     from hpo.launch import search as run
 
-    return run(study, home=home, address=address, on_status=on_status, figures=_figures)
+    result = run(study, home=home, address=address, on_status=on_status, figures=_figures)
+    return result if result.interrupted else _reported(result)
+
+
+def _reported(result: Result) -> Result:
+    """Write the report and hand it to MLflow, unless that lags behind anyway; a search is done without either."""
+    try:
+        from dashboards.report import write
+        from hpo.home import Home
+        from hpo.tracking import attach
+
+        place = Home(result.home)
+        path = write(place)
+        if not result.unsynced:
+            attach(result.study, place, {path.name: path})
+        return dataclasses.replace(result, report=path)
+    except Exception as error:  # a full disk, or a fault in a figure: all trials are in the ledger
+        return dataclasses.replace(result, no_report=f"{type(error).__name__}: {error}")
 
 
 def _figures(reading: Reading) -> Mapping[str, str]:

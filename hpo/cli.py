@@ -68,7 +68,11 @@ def search(
         out.print(f"MLflow lacks {result.unsynced} records; when it is back: hpo sync {shlex.quote(str(where))}")
     if result.interrupted:
         _leave_resumable(command)
+    if result.no_report:
+        out.print(f"no report was written: {result.no_report}")
     _print_winner(where)
+    if result.report is not None:
+        out.print(f"report: {result.report}")
 
 
 @app.command()

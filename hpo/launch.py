@@ -45,13 +45,19 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 @dataclass(frozen=True)
 class Result:
-    """What a search left. status: the fields of `hpo.ledger.Status`. unsynced: records MLflow does not have yet."""
+    """What a search left. status: the fields of `hpo.ledger.Status`. unsynced: records MLflow does not have yet.
+
+    report: where the report lies that was written at the end; None where the search was interrupted, or where none
+    could be written, as `no_report` says.
+    """
 
     study: Study
     home: Path
     status: Mapping[str, Any]
     interrupted: bool
     unsynced: int
+    report: Path | None = None
+    no_report: str = ""
 
     @property
     def best(self) -> BestTrial | None:
