@@ -44,6 +44,8 @@ RULE = (
 )
 
 OnStatus = Callable[[str, Mapping[str, Any]], None]
+# (study, its home, what is told its status) -> whether it was interrupted
+Train = Callable[[Study, Home, Callable[[Mapping[str, Any]], None] | None], bool]
 
 
 class Interrupted(Exception):
@@ -57,13 +59,14 @@ def select(
     seeds: int = SEEDS,
     address: str | None = None,
     on_status: OnStatus | None = None,
+    train: Train | None = None,
 ) -> tuple[Selection, bool]:
     """Choose the winner among the best `finalists` trials over `seeds` fresh seeds each; whether it was known already.
 
     A selection that the home holds is given again while it answers the same question: as many finalists and seeds, and
     the same candidates; else the next one begins, which touches the test rows once more. address: a running Ray
-    cluster. on_status: told which stage runs and its status. Raises RequestError where there is nothing to choose from,
-    `Interrupted` after a signal.
+    cluster. on_status: told which stage runs and its status. train: runs the study of a stage, on Ray by default.
+    Raises RequestError where there is nothing to choose from, `Interrupted` after a signal.
     """
     for name, value in (("finalists", finalists), ("seeds", seeds)):
         if value < 2:
@@ -80,11 +83,10 @@ def select(
     def stage_of(stage: str, who: Sequence[Finalist], level: float) -> Study:
         return _stage_of(study, stage_name(stage, number), [one.params for one in who], seeds=seeds, level=level)
 
-    def train(stage: str, who: Sequence[Finalist], level: float) -> Reading:
+    def trained(stage: str, who: Sequence[Finalist], level: float) -> Reading:
         place = home.stage(stage, number)
         told = None if on_status is None else lambda status: on_status(stage, status)
-        result = launch.search(stage_of(stage, who, level), home=place.path, address=address, on_status=told)
-        if result.interrupted:
+        if (train or _on_ray(address))(stage_of(stage, who, level), place, told):
             raise Interrupted
         return read(place)
 
@@ -93,12 +95,12 @@ def select(
         if Study.load(begun.study).sampler == stage_of("finalists", candidates, LEVEL).sampler:
             break
         number += 1
-    raced = _stood(candidates, train("finalists", candidates, LEVEL), seeds=seeds)
+    raced = _stood(candidates, trained("finalists", candidates, LEVEL), seeds=seeds)
     sign = 1.0 if reading.objective.direction == "minimize" else -1.0
     first = min(raced, key=lambda one: _standing(one.runs).rank(sign))
     default = next(one for one in raced if one.name == DEFAULT)
     finals = [default] if first is default else [default, first]
-    ended = train("final", finals, 0.0)
+    ended = trained("final", finals, 0.0)
     place = home.stage("final", number)
     runs = {one.name: _tested(_runs(ended, one.params), study, one.params, place) for one in finals}
     winner, plain = (_final(one, runs[one.name]) for one in (first, default))
@@ -121,6 +123,13 @@ def select(
     )
     selection.save(home)
     return selection, False
+
+
+def _on_ray(address: str | None) -> Train:
+    def train(study: Study, home: Home, told: Callable[[Mapping[str, Any]], None] | None) -> bool:
+        return launch.search(study, home=home.path, address=address, on_status=told).interrupted
+
+    return train
 
 
 def export(
