@@ -159,7 +159,9 @@ def test_a_checkpoint_that_a_machine_does_not_reach_is_done_without(tmp_path: Pa
     request = vae(pruner="none", budget={"trials": 1, "epochs": 9})
     server = serve(request, home)
     server.open_group("g")
-    told = [{"trial": 0, "step": step, "time": float(step), "value": None, "metrics": {}} for step in (1, 2, 3)]
+    told: list[dict[str, Any]] = [
+        {"trial": 0, "step": step, "time": float(step), "value": None, "metrics": {}} for step in (1, 2, 3)
+    ]
     server.sync("g", 1, told, {0: 0}, 1)
     server.close_group("g", failed=False)
     home.checkpoint(0).mkdir(parents=True)
