@@ -34,6 +34,7 @@ out = Console(highlight=False, markup=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 LOG_COLUMNS = 400  # of a table that goes to a file or a pipe
+SHOWN = 40  # trials that a terminal shows of a study, the best
 
 HomeArgument = Annotated[Path, typer.Argument(metavar="HOME", help="The folder of a study.")]
 
@@ -88,7 +89,7 @@ def show(home: HomeArgument, as_json: Annotated[bool, typer.Option("--json", hel
     from hpo.progress import summary_table
 
     wide = Console(highlight=False, width=out.width if out.is_terminal else LOG_COLUMNS)
-    wide.print(summary_table(found))
+    wide.print(summary_table(found, width=wide.width, most=SHOWN if out.is_terminal else None))
 
 
 @app.command()

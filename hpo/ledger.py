@@ -44,8 +44,9 @@ CLOCK_SECONDS = 5.0  # how old the stored search time may be
 class Status:
     """The figures of a search, plain values throughout.
 
-    waiting: interrupted trials to be placed again. queued: asked ahead. epochs: finished epochs; repeated: those that
-    were executed again after a crash. over: the budget is used and nothing runs or waits. stopped: why the study
+    waiting: interrupted trials to be placed again. queued: asked ahead. floor: what the objective says of real rows,
+    None until a trial that was measured beside them is done under this server. epochs: finished epochs; repeated: those
+    that were executed again after a crash. over: the budget is used and nothing runs or waits. stopped: why the study
     stopped early, empty where it did not. notes: what the user should know about the chosen methods.
     """
 
@@ -60,6 +61,7 @@ class Status:
     best_trial: int | None
     best_value: float | None
     best_params: Params | None
+    floor: float | None
     epochs: int
     repeated: int
     seconds: float
@@ -105,7 +107,7 @@ class Ledger:
         self._lock = threading.RLock()  # everything but a running ask
         self._asking = threading.Lock()  # one ask at a time; taken before `_lock`, never after
         kept = study.budget.trials if study.races else KEPT
-        self._tally = Tally(direction=direction, kept=kept)
+        self._tally = Tally(direction=direction, kept=kept, floor_name=f"{study.objective_name}.floor")
         self._kept: set[int] = set()
         self._vetoes = Vetoes(home)
         self._met: dict[str, tuple[str, str]] = {}  # of each group that a process has: worker and device
@@ -548,6 +550,7 @@ class Ledger:
                 best_trial=None if best is None else best.number,
                 best_value=None if best is None else best.last(),
                 best_params=None if best is None else dict(best.params),
+                floor=tally.floor,
                 epochs=tally.epochs,
                 repeated=tally.repeated,
                 seconds=self._seconds(),

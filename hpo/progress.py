@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _YARDSTICKS = {"floor": "real rows", "copy_of_train": "a copy of the training rows", "five_gram": "a 5-gram model"}
 # A model that was trained by maximum likelihood, sampled at a temperature in hundredths.
 _LIKELIHOOD = re.compile(r"mle_(\d+)")
+_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # a color, or a move of the cursor
 PLAIN_SECONDS = 10.0  # without a terminal: a line so often, and one at each end of the search
+NARROW = 60  # characters in which no parameter of a trial fits beside its value
 
 
 class Display:
@@ -59,22 +61,33 @@ class Display:
             self._noted = True
             for note in status["notes"]:
                 self._console.print(note)
-        line = self._line(status, now)
         if self._live is not None:
-            grid = Table.grid(padding=(0, 1))
-            bar = ProgressBar(total=status["budget"], completed=counted(status), width=self._console.width // 5)
-            grid.add_row(bar, Text(line, no_wrap=True, overflow="ellipsis"))
-            self._live.update(grid, refresh=True)
-        elif line != self._last and (now - self._printed >= PLAIN_SECONDS or status["over"]):
+            self._live.update(self._drawn(status, now), refresh=True)
+            return
+        line = "  ".join(self._parts(status, now))
+        # Less often the longer it takes: ten hours are some hundreds of lines.
+        pause = max(PLAIN_SECONDS, (now - self._first[0]) / 60)
+        if line != self._last and (now - self._printed >= pause or status["over"]):
             self._console.print(line, highlight=False, soft_wrap=True)
             self._printed, self._last = now, line
 
-    def _line(self, status: Mapping[str, Any], now: float) -> str:
+    def _drawn(self, status: Mapping[str, Any], now: float) -> Group:
+        """A bar, and beside it or below it as many lines as the parts need in this width."""
+        width = self._console.width
+        parts = self._parts(status, now)
+        bar = ProgressBar(total=status["budget"], completed=counted(status), width=max(4, min(width // 5, 30)))
+        beside = Table.grid(padding=(0, 1))
+        lines = packed(parts, width=width, first=width - max(4, min(width // 5, 30)) - 1)
+        beside.add_row(bar, Text(lines[0], no_wrap=True, overflow="ellipsis"))
+        return Group(beside, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines[1:]))
+
+    def _parts(self, status: Mapping[str, Any], now: float) -> list[str]:
         began, ended_before = self._first or (now, 0)
         ended, left = counted(status) - ended_before, status["budget"] - counted(status)
         parts = [f"{counted(status)}/{status['budget']} trials", ends(status)]
         if status["best_value"] is not None:
-            parts.append(f"best {status['best_value']:.5g} (trial {status['best_trial']})")
+            floor = "" if status["floor"] is None else f", real rows {status['floor']:.5g}"
+            parts.append(f"best {status['best_value']:.5g} (trial {status['best_trial']}{floor})")
         minutes = (now - began) / 60
         if ended > 0 and minutes > 0:
             parts.append(f"{ended / minutes:.3g} trials/min")
@@ -82,7 +95,21 @@ class Display:
                 parts.append(f"{clock(left * minutes * 60 / ended)} left")
         if status["draining"] and not status["over"]:
             parts = ["stopping: checkpoints are being written ...", *parts]
-        return "  ".join(part for part in parts if part)
+        elif status["running"] and not ended:  # the first ends may be minutes away
+            parts.append(f"{status['running']} training")
+        return parts
+
+
+def packed(parts: Sequence[str], *, width: int, first: int) -> list[str]:
+    """Return the parts in lines of at most `width` characters, the first of `first`, none broken in the middle."""
+    lines = [""]
+    for part in parts:
+        longer = f"{lines[-1]}  {part}" if lines[-1] else part
+        if lines[-1] and len(longer) > (first if len(lines) == 1 else width):
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def counted(status: Mapping[str, Any]) -> int:
@@ -103,20 +130,14 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def summary_table(found: Summary) -> Group:
-    """Return what `hpo show` prints of a study."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("trial", "end", "value", "epochs", "cause", "parameters"):
-        justify: JustifyMethod = "left" if column in ("end", "cause", "parameters") else "right"
-        # A column that may wrap is narrowed first; its text is then cut instead.
-        table.add_column(column, justify=justify, no_wrap=column not in ("cause", "parameters"))
-    for trial in sorted(found.trials, key=_rank(found)):
-        value = "" if trial.value is None else f"{trial.value:.5g}"
-        params = "  ".join(f"{name}={_short(item)}" for name, item in trial.params.items())
-        told = trial.end != "pruned" or trial.cause.startswith("veto")  # that others were better need not be said
-        cause = (trial.cause.strip().splitlines() or [""])[-1] if told else ""
-        texts = (Text(text, no_wrap=True, overflow="ellipsis") for text in (cause, params))
-        table.add_row(str(trial.number), trial.end, value, str(trial.steps), *texts)
+def summary_table(found: Summary, *, width: int = 200, most: int | None = None) -> Group:
+    """Return what `hpo show` prints of a study.
+
+    width: characters there are; in few the causes and the parameters of each trial are left out, and the best one's
+    have lines of their own. most: rows of trials, the best; None is all of them.
+    """
+    narrow = width < NARROW
+    ranked = sorted(found.trials, key=_rank(found))
     counts = ", ".join(f"{count} {end}" for end, count in found.counts.items() if count)
     lines = [f"{found.study}: {counts or 'no trial yet'} of {found.budget.trials} trials"]
     busy = "" if found.worker_busy is None else f", workers busy {found.worker_busy:.0%}{_slots(found)}"
@@ -125,11 +146,55 @@ def summary_table(found: Summary) -> Group:
     if found.best is not None:
         broken = "" if found.best.feasible else ", which breaks a constraint, as all do"
         lines.append(f"best: trial {found.best.trial}, {found.objective.metric} {found.best.value:.6g}{broken}")
+        if narrow:
+            lines += [f"  {name}: {_short(item)}" for name, item in found.best.params.items()]
     lines += map(_fit, found.fits)
     if found.importances:
         shares = sorted(found.importances.items(), key=lambda item: -item[1])
         lines.append("importances: " + "  ".join(f"{name} {share:.2f}" for name, share in shares))
-    return Group(*map(Text, lines), *_beside(found), Text(), table)
+    rest = [] if most is None or len(ranked) <= most else [Text(f"{len(ranked) - most} more: hpo show --json")]
+    table = _trials_table(found, ranked[:most], narrow=narrow)
+    return Group(*(Text(printable(line)) for line in lines), *_beside(found), Text(), table, *rest)
+
+
+def _trials_table(found: Summary, ranked: Sequence[TrialSummary], *, narrow: bool) -> Table:
+    """Return the trials, a row each, without the parameters that all of them share, and without a column of no causes.
+
+    The parameters that matter most come first, since what does not fit is cut.
+    """
+    told = {trial.number: _last_line(trial.cause) for trial in ranked
+            if trial.end in ("died", "lost") or not trial.feasible}  # fmt: skip
+    seen: dict[str, set[str]] = {}
+    for trial in found.trials:
+        for name, item in trial.params.items():
+            seen.setdefault(name, set()).add(repr(item))
+    fixed = {name for name, items in seen.items() if len(found.trials) > 1 and len(items) == 1
+             and all(name in trial.params for trial in found.trials)}  # fmt: skip
+    order = sorted(seen, key=lambda name: -found.importances.get(name, 0.0))
+    columns = ["trial", "end", "value", "epochs", *(["cause"] if any(told.values()) and not narrow else [])]
+    columns += [] if narrow else ["parameters"]
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        justify: JustifyMethod = "left" if column in ("end", "cause", "parameters") else "right"
+        # A column that may wrap is narrowed first; its text is then cut instead.
+        table.add_column(column, justify=justify, no_wrap=column not in ("cause", "parameters"))
+    for trial in ranked:
+        shown = [name for name in order if name in trial.params and name not in fixed]
+        params = "  ".join(f"{name}={_short(trial.params[name])}" for name in shown)
+        cells = {"trial": str(trial.number), "end": trial.end, "epochs": str(trial.steps), "parameters": params,
+                 "value": "" if trial.value is None else f"{trial.value:.5g}",
+                 "cause": told.get(trial.number, "")}  # fmt: skip
+        table.add_row(*(Text(printable(cells[column]), no_wrap=True, overflow="ellipsis") for column in columns))
+    return table
+
+
+def printable(text: str) -> str:
+    """Return text without control characters: a cause or a name may come from anywhere, and would move the cursor."""
+    return "".join(sign if sign.isprintable() else " " for sign in _SEQUENCE.sub("", text))
+
+
+def _last_line(cause: str) -> str:
+    return (cause.strip().splitlines() or [""])[-1]
 
 
 def comparison(found: Summary) -> list[list[str]]:
@@ -164,9 +229,9 @@ def _beside(found: Summary) -> list[Text | Table]:
         return []
     table = Table(box=None, pad_edge=False)
     for place, name in enumerate(rows[0]):
-        table.add_column(Text(name), justify="right" if place else "left", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right" if place else "left", overflow="fold")
     for row in rows[1:]:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return [Text(), table]
 
 

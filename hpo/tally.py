@@ -55,8 +55,10 @@ class Account:
 class Tally:
     """Every trial that is shown, in order of number, and the figures that follow from them."""
 
-    def __init__(self, *, direction: str, kept: int = KEPT) -> None:
+    def __init__(self, *, direction: str, kept: int = KEPT, floor_name: str = "") -> None:
         self._sign = -1.0 if direction == "maximize" else 1.0
+        self._floor_name = floor_name
+        self.floor: float | None = None  # of the objective, once a trial that is done was measured beside real rows
         self._num_kept = kept
         self._accounts: dict[int, Account] = {}
         self._open: dict[int, Account] = {}
@@ -130,6 +132,7 @@ class Tally:
         if event.value is not None:
             account.values[event.step] = event.value
             self.seen.add(event.value)
+        self.floor = event.metrics.get(self._floor_name, self.floor)
         if event.end is not None:
             account.feasible = event.feasible
             del self._open[account.number]
