@@ -71,7 +71,7 @@ def _event(home: Home, placement: Placement, step: int, epochs: int, *, dies: bo
     if step in SHEETS_AT:
         sheet = home.sheet(placement.trial, step)
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (96, 64), color=(20 * step, 30 * placement.trial % 256, 80)).save(sheet)
+        Image.new("RGB", (384, 256), color=(20 * step, 30 * placement.trial % 256, 80)).save(sheet)
         files = [str(sheet.relative_to(home.path))]
     return Event(
         trial=placement.trial,

@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote_plus
 
 import pytest
 from played import SHEETS_AT, play, played_study
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from servers import NO_CHROMIUM, MLflowServer, chromium
 
 from dashboards.pages import figure_pages
 from hpo.home import Home
 from hpo.mlflow_client import connect
+from hpo.mlflow_files import SMALL_PIXELS
 from hpo.study import Study
 from hpo.tracking import sync
 
@@ -52,25 +52,33 @@ def runs(home: Home) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def page(server: MLflowServer) -> Iterator[Page]:
-    """One page of one browser for all: its script is loaded once. Wide, so that nothing is cut off."""
+def browser(server: MLflowServer) -> Iterator[Browser]:
+    """After the server, which skips where there is no browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         )
-        page = browser.new_page(viewport={"width": 1900, "height": 1100})
-        page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        yield page
+        yield browser
         browser.close()
 
 
-def open_runs(page: Page, server: MLflowServer, runs: dict[str, Any], *, query: str = "", mode: str = "") -> None:
-    """Open the table of runs, or another mode of it, with the trials unfolded below their study."""
-    experiment = runs["home"].info.experiment_id
-    page.goto("about:blank")  # else only what follows the # changes, and the page keeps what it had
-    page.goto(f"{server.uri}/#/experiments/{experiment}/runs?searchFilter={quote_plus(query)}&compareRunsMode={mode}")
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of its own: MLflow's remembers which rows were unfolded. Wide, so that nothing is cut off."""
+    page = browser.new_page(viewport={"width": 1900, "height": 1100})
+    page.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    yield page
+    page.context.close()
+
+
+def open_runs(page: Page, server: MLflowServer, runs: dict[str, Any]) -> str:
+    """Open the table of runs with the trials unfolded below their study, and return its address."""
+    address = f"{server.uri}/#/experiments/{runs['home'].info.experiment_id}/runs"
+    page.goto(address)
     row_of(page, "home").get_by_role("button").first.click()
+    expect(row_of(page, "trial-000000")).to_be_visible()
+    return address
 
 
 def row_of(page: Page, name: str) -> Locator:
@@ -108,7 +116,7 @@ def test_trials_are_compared_side_by_side(page: Page, server: MLflowServer, runs
 
 
 def test_one_metric_of_all_trials_is_one_chart(page: Page, server: MLflowServer, runs: dict[str, Any]) -> None:
-    open_runs(page, server, runs, mode="CHART")
+    page.goto(f"{open_runs(page, server, runs)}?compareRunsMode=CHART")
     charts = page.get_by_test_id("experiment-view-compare-runs-card")
     chart = charts.filter(has=page.get_by_text("generator.loss", exact=True))
     page.get_by_placeholder("Search metric charts").fill("generator.loss")
@@ -121,15 +129,13 @@ def test_the_slider_steps_through_the_images_of_a_trial(page: Page, server: MLfl
     page.goto(f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
     page.get_by_placeholder("Search metric charts").fill("samples")
     card = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="samples")
-    shown = set()
+    slider = card.get_by_role("slider")
     for step in SHEETS_AT:
-        box = card.get_by_role("spinbutton")
-        box.fill(str(step))
-        box.press("Enter")
-        image = card.locator(f"img[src*='step%2B{step}%2B'], img[src*='step+{step}+'], img[src^='blob:']").first
+        slider.press("ArrowRight")
+        expect(slider).to_have_attribute("aria-valuenow", str(step))
+        image = card.locator(f"img[src*='step%2B{step}%2B']")
         expect(image).to_be_visible()
-        shown.add(image.get_attribute("src"))
-    assert len(shown) == len(SHEETS_AT)
+        assert image.evaluate("async image => (await image.decode(), image.naturalWidth)") == SMALL_PIXELS
 
 
 def test_the_figures_of_the_study_open_in_its_artifacts(page: Page, server: MLflowServer, runs: dict[str, Any]) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from searches import SMALL, Search, assert_exact, hpo, shown
 
 from hpo.configuration import read_config
 from hpo.home import Home
+from trainables.training.checkpoint import read_tensors
 
 STATUS_OF_END = {"done": "FINISHED", "pruned": "KILLED", "died": "FAILED", "lost": "FAILED"}
 
@@ -70,6 +72,25 @@ def test_show_mlflow_and_optuna_agree_on_every_trial(search: Search) -> None:
         assert [point.step for point in history] == list(range(1, mine["steps"] + 1)) or mine["end"] == "died"
 
 
+def test_the_study_run_in_mlflow_has_figures_space_summary_and_data(search: Search) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{search.home.mlflow_db}")
+    experiment = client.get_experiment_by_name("small")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`hpo.home` != ''")
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "figures",
+        "report.html",
+        "space.yaml",
+        "study.yaml",
+        "summary.json",
+    }
+    page = search.home.mlartifacts / run.info.run_id / "artifacts" / "figures" / "figures.html"
+    assert 'id="figure-history"' in page.read_text(encoding="utf-8")
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, run.data.tags["data.sha256"]) == ("digits", search.home.data_hash.read_text().strip())
+
+
 def test_search_runs_of_mlflow_returns_the_frame(search: Search) -> None:
     import mlflow
 
@@ -88,11 +109,11 @@ def test_the_same_command_again_finds_nothing_to_do(search: Search) -> None:
 
 def test_an_export_trains_again_to_the_same_numbers(search: Search) -> None:
     folder = search.folder
-    exported = hpo("export", "home", "best", folder=folder)
+    best = shown(search.home, folder)["best"]
+    exported = hpo("export", "home", "best", "--trial", str(best["trial"]), folder=folder)
     assert exported.returncode == 0, exported.stderr
     names = {"config.yaml", "weights.safetensors", "metrics.json", "samples.png"}
-    assert {file.name for file in (folder / "best").iterdir()} == names
-    best = shown(search.home, folder)["best"]
+    assert {file.name for file in (folder / "best").iterdir()} == names | {"card.md", "look", "model"}
     config = read_config(folder / "best")
     assert (config.trial, config.params, config.seed, config.epochs) == (best["trial"], best["params"], best["seed"], 9)
     metrics = json.loads((folder / "best" / "metrics.json").read_text(encoding="utf-8"))
@@ -106,9 +127,10 @@ def test_an_export_trains_again_to_the_same_numbers(search: Search) -> None:
         # By a clock; all else is the same number.
         assert found["validation"].pop("sampling_rate")["value"] > 0
     assert again["validation"] == metrics["validation"]
-    assert (folder / "again" / "weights.safetensors").read_bytes() == (
-        folder / "best" / "weights.safetensors"
-    ).read_bytes()
+    # Each says of itself which metrics lie beside it; the numbers are the same, bit for bit.
+    weights, others = (read_tensors(folder / name / "weights.safetensors")[0] for name in ("best", "again"))
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
 
 
 def test_an_export_does_not_overwrite_what_no_export_made(search: Search) -> None:

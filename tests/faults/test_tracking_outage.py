@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from servers import MLflowServer, wait_for
 
 from hpo.errors import HpoError
 from hpo.event_log import EventLog
@@ -26,49 +21,12 @@ EPOCHS = 3
 FIRST, REST = 2, 30  # trials before the server dies, and after
 
 
-class Server:
-    """An MLflow server on one database and one port, which can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder / 'server.db'}"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self._folder, env=os.environ | quiet, stdout=log, stderr=log, start_new_session=True
-            )
-        wait_for(self._answers, seconds=120)
-
-    def kill(self) -> None:
-        """Kill it as a machine that loses its power would: at once, its workers too."""
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-
 def test_an_outage_costs_the_search_nothing_and_the_server_no_point(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     home = Home(tmp_path / "home")
     home.path.mkdir()
-    server = Server(tmp_path)
+    server = MLflowServer(tmp_path)
     study = Study(
         name="outage",
         model="tests.own.train",
@@ -141,10 +99,3 @@ def check_totals(uri: str) -> None:
         history = client.get_metric_history(run.info.run_id, "train_loss")
         assert [point.step for point in history] == list(range(1, EPOCHS + 1))
         assert run.info.end_time == int((1_700_000_000.0 + 100.0 * number + EPOCHS) * 1000)
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)

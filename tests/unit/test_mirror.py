@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpo.messages import Event, Record, Start
-from hpo.mirror import NAME_LENGTH, Chunk, OpenTrial, Position, fold, identity_of, safe_name
+from hpo.mirror import LOGGED_IMAGES, NAME_LENGTH, Chunk, OpenTrial, Position, fold, identity_of, safe_name
 
 
 def start(trial: int, time: float, *, group: str = "g1") -> Start:
@@ -39,6 +39,33 @@ def test_a_trial_gets_its_parameters_metrics_and_end() -> None:
         ("nll", 2): (1.5, 12500),
         ("trial_seconds", 2): (2.5, 12500),
     }
+
+
+def test_a_trial_says_where_it_trained_last() -> None:
+    first = Start(trial=1, time=1.0, params={}, seed=0, group="g0", worker="a:7", device="cpu")
+    second = Start(trial=1, time=2.0, params={}, seed=0, group="g1", worker="b:8", device="cuda:0")
+    (batch,) = folded(first, second).batches
+    assert {name: batch.tags[name] for name in ("group", "worker", "device")} == {
+        "group": "g1",
+        "worker": "b:8",
+        "device": "cuda:0",
+    }
+    (unknown,) = folded(start(1, 1.0)).batches
+    assert not {"worker", "device"} & set(unknown.tags)
+
+
+def test_sheets_come_with_the_step_and_time_of_their_event() -> None:
+    events = [Event(trial=1, step=step, time=10.0 + step, files=(f"a/{step}.png", "b.txt")) for step in (1, 3)]
+    (batch,) = folded(*events).batches
+    assert [(sheet.name, sheet.step, sheet.time_ms) for sheet in batch.sheets] == [
+        ("a/1.png", 1, 11000),
+        ("b.txt", 1, 11000),
+        ("a/3.png", 3, 13000),
+        ("b.txt", 3, 13000),
+    ]
+    assert batch.tags[LOGGED_IMAGES] == "True"
+    (text,) = folded(Event(trial=1, step=1, time=1.0, files=("b.txt",))).batches
+    assert LOGGED_IMAGES not in text.tags
 
 
 def test_the_position_that_was_passed_in_stays() -> None:
