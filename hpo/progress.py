@@ -162,8 +162,12 @@ def _trials_table(found: Summary, ranked: Sequence[TrialSummary], *, narrow: boo
 
     The parameters that matter most come first, since what does not fit is cut.
     """
-    told = {trial.number: _last_line(trial.cause) for trial in ranked
-            if trial.end in ("died", "lost") or not trial.feasible}  # fmt: skip
+    # That others were better, as of most pruned trials, need not be said.
+    told = {
+        trial.number: _last_line(trial.cause)
+        for trial in ranked
+        if trial.end != "pruned" or trial.cause.startswith("veto")
+    }
     seen: dict[str, set[str]] = {}
     for trial in found.trials:
         for name, item in trial.params.items():
