@@ -109,7 +109,7 @@ def free_port() -> int:
 
 def test_every_line_does_what_the_page_says(folder: Path) -> None:
     commands = lines()
-    assert len(commands) == 12
+    assert len(commands) == 13
     port = free_port()
     for line in commands:
         if line.startswith(SERVERS[:2]):
