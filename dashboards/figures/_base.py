@@ -255,5 +255,5 @@ def thinned(points: pd.DataFrame, *, keep: Sequence[int] = ()) -> tuple[pd.DataF
         of_trial = points.groupby("trial")
         place, left = of_trial.cumcount(), of_trial.cumcount(ascending=False)
         points = points[(place % stride == 0) | (left == 0)]
-        said += f" Of each curve every {stride}th point is drawn, and the last."
+        said += f" Of each curve one point in {stride} is drawn, and the last."
     return points, said
