@@ -17,6 +17,8 @@ from trainables.training.stack import Stack
 
 # Configurations of the space that are only built.
 BUILT = 8
+# What is sampled between epochs, and changes nothing.
+SAMPLES = 8
 # Between alone and in company, in float64.
 TOLERANCE = 1e-9
 
@@ -54,7 +56,7 @@ def alone_equals_in_company(subject: Subject) -> None:
             if _over(member, reports[place][-1]):
                 stack.remove(member)
             else:
-                member.drawn()
+                member.sample(SAMPLES)
     for place, params in enumerate(subject.configurations):
         expected = _trained(alone[place])
         _same_reports(reports[place], expected, within=TOLERANCE, what="in company", params=params)
