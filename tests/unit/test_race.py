@@ -88,6 +88,12 @@ def test_deaths_come_before_constraints_and_these_before_means() -> None:
     assert sorted([ordered[place] for place in (2, 0, 3, 1)], key=lambda one: one.rank(1.0)) == ordered
 
 
+def test_one_run_that_went_wrong_does_not_decide() -> None:
+    collapsed_once, middling = Standing(values=(1.0, 1.1, 1.0, 9.0)), Standing(values=(2.0, 2.1, 2.0, 2.1))
+    assert collapsed_once.mean > middling.mean
+    assert collapsed_once.rank(1.0) < middling.rank(1.0)
+
+
 def test_true_is_not_one() -> None:
     assert key_of({"a": True}) != key_of({"a": 1})
     assert key_of({"a": 1.0, "b": 2}) == key_of({"b": 2, "a": 1.0})
