@@ -22,8 +22,8 @@ from pathlib import Path
 
 # One line for whoever lacks one of them; `conftest.py` prints it below the results with what was left out for it.
 HOW_TO_GET = "apt-get install postgresql chromium"
-NO_POSTGRES = "PostgreSQL is not installed"
-NO_CHROMIUM = "Chromium is not installed"
+NO_POSTGRES = "no PostgreSQL"
+NO_CHROMIUM = "no browser"
 
 ADMIN, PASSWORD = "keeper", "a-long-password"
 
@@ -146,7 +146,12 @@ def postgres_programs() -> Path | None:
 
 def chromium() -> str | None:
     """The browser's path."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return (
+        os.environ.get("CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
 
 
 def _owner(folder: Path) -> str | None:

@@ -51,8 +51,8 @@ def told(home: Home, uri: str | None) -> Study:
     study = Study.load(home.study).model_copy(update={"tracking": uri})
     tracker = Tracker(study, home, figures=figure_pages)
     tracker.start()
-    assert tracker.end("finished", timeout=120) == 0
-    assert (tracker.error, tracker.refused) == ("", 0)
+    lacking = tracker.end("finished", timeout=120)
+    assert (lacking, tracker.error, tracker.refused) == (0, "", 0)
     return study
 
 
