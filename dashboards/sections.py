@@ -243,8 +243,8 @@ def selection(found: Selection | None, objective: str) -> str:
     )
     text = (
         f"Selection {found.stage}, of {found.made}: {found.rule} The finalists were {len(found.finalists)}, trained "
-        f"again at {found.epochs} epochs under fresh seeds; the winner and the default then under {len(winner.runs)} "
-        "others that took no part in the choice."
+        f"again at {found.epochs} epochs under fresh seeds; the winner and the default then again under "
+        f"{len(winner.runs)} that took no part in the choice."
     )
     return section(
         f"The winner over fresh seeds: {winner.name}",

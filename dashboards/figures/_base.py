@@ -66,6 +66,11 @@ def plain_axes(figure: go.Figure) -> None:
     figure.update_yaxes(gridcolor="#E5E5E5", zeroline=False, automargin=True)
 
 
+def legend_below(figure: go.Figure) -> None:
+    """Put the legend below the title of the x axis, whatever the height; call it when the height is set."""
+    figure.update_layout(legend={"y": -70 / (figure.layout.height - 95)})
+
+
 def explained(figure: go.Figure, text: str) -> go.Figure:
     """Return the figure with its sentence."""
     figure.update_layout(meta={"sentence": text})

@@ -48,7 +48,7 @@ def load(frame: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title="slots with a trial", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title="epochs a minute", rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title="minutes since the first trial began", row=2, col=1)
-    figure.update_layout(legend={"y": -0.17})
+    base.legend_below(figure)
     if not len(frame):
         return base.explained(figure, "No trial has begun yet.")
     weights = frame["length"]

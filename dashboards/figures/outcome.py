@@ -49,6 +49,7 @@ def effects(found: Sequence[Effect], *, objective: Objective) -> go.Figure:
     figure.update_xaxes(title=f"change of {base.escape(objective.metric)} ({base.better(objective.direction)})")
     figure.update_yaxes(tickvals=list(range(len(told))), ticktext=[effect.technique for effect in told],
                         range=[-0.7, len(told) - 0.3], showgrid=False)  # fmt: skip
+    base.legend_below(figure)
     if not told:
         return base.explained(figure, found[0].words if found else "No trial yet.")
     sure = [effect.technique for effect in found if effect.helps or effect.harms]
@@ -106,6 +107,7 @@ def finalists(frame: pd.DataFrame, *, objective: Objective, floor: float | None 
         )
     )  # fmt: skip
     said = base.floor_line(figure, floor, over=names, upright=True) if names else ""
+    base.legend_below(figure)
     figure.update_xaxes(title=base.axis_title(objective))
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=names, showgrid=True)
     text = (

@@ -50,7 +50,7 @@ def parallel_coordinates(trials: pd.DataFrame, *, axes: Sequence[Axis], objectiv
                 rangefont={"size": 1, "color": "rgba(0,0,0,0)"},
             )
         )  # fmt: skip
-    figure.update_layout(margin={"l": 60, "r": 30, "t": 70, "b": 30})
+    figure.update_layout(margin={"l": 60, "r": 60, "t": 70, "b": 30})
     text = (
         f"One line for each of {len(done)} done trials, from its value on the left through {len(drawn)} of the "
         f"{len(varied)} parameters that vary; dark lines are the best. Drag along an axis to keep only a range of it. "

@@ -194,7 +194,7 @@ def learning_rates(curves: pd.DataFrame, trials: pd.DataFrame, *, objective: Obj
     figure.update_xaxes(range=[0, epochs * 1.02])
     if metrics:
         figure.update_xaxes(title="finished epochs", row=len(metrics), col=1)
-        figure.update_layout(legend={"y": -0.12 if len(metrics) > 1 else -0.2})
+    base.legend_below(figure)
     text = (
         f"The rate that the optimizer was given at each epoch, of {len(drawn)} trials: the initial one, under warm-up "
         "and schedule. The axis is log, so an exponential schedule is a straight line."

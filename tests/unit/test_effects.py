@@ -13,8 +13,9 @@ import pytest
 from searched import Fate, search, study
 
 from hpo import effects as module
-from hpo.effects import MIN_LEVEL, MIN_TRIALS, OTHER, TECHNIQUES, Effect, Marginal, effects, outcomes, technique_of
+from hpo.effects import MIN_TRIALS, OTHER, TECHNIQUES, Effect, Marginal, effects, technique_of
 from hpo.messages import Params
+from hpo.outcomes import MIN_LEVEL, outcomes
 from hpo.reading import Axis, Reading
 from hpo.rows import TrialRow
 from hpo.study import Budget, Objective, Study
@@ -162,7 +163,8 @@ def test_words_and_numbers_agree(formula: Formula) -> None:
         for effect in found(formula, seed).values():
             for claim in re.findall(
                 r"with (\S+) (\S+(?: to \S+)?) nll is ([\d.e+-]+)(?: or ([\d.e+-]+) %)? (lower|higher) "
-                r"\(95 %: ([\d.e+-]+) to ([\d.e+-]+)\) than (with the default, (.+?)|on average over its levels)[;.](?: |$)",
+                r"\(95 %: ([\d.e+-]+) to ([\d.e+-]+)\) than (with the default, (.+?)|on average over its levels)"
+                r"[;.](?: |$)",
                 effect.words,
             ):
                 name, text, size, share, way, low, high, _, reference = claim

@@ -352,7 +352,8 @@ def chosen(*, gain: Interval | None = None, note: str = "the test rows do not me
         return Finalist(
             name=name, trial=None, params={"lr": 0.01}, searched=searched,
             runs=tuple(run(seed, value) for seed, value in enumerate(values)),
-            mean=sum(alive) / len(alive), median=min(alive), error=0.5 if len(alive) > 1 else None, chance=0.75, out_after=out,
+            mean=sum(alive) / len(alive), median=min(alive), error=0.5 if len(alive) > 1 else None, chance=0.75,
+            out_after=out,
         )  # fmt: skip
 
     def final(name: str, mean: float) -> Final:
