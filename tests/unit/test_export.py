@@ -1,24 +1,29 @@
 """What leaves a home: its files, its card, and what `hpo verify` says when one of them is changed."""
 
+import contextlib
 import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import crews
 import exports
 import pytest
 import torch
 import yaml
 
-from hpo import card, cli, measured, parts
+from hpo import card, cli, measured, mlflow_model, parts
 from hpo.configuration import read_config, trainer_of
 from hpo.errors import RequestError
 from hpo.export import export
 from hpo.home import Home
+from hpo.mirror import Position
 from hpo.retrain import train, train_seeds
 from hpo.selected import Selection
+from hpo.study import Budget, Method, Study
 from hpo.verify import verify
+from search_spaces import Float, Space
 from trainables import exported
 from trainables.training.alone import Training
 from trainables.training.checkpoint import read_tensors, write_tensors
@@ -294,3 +299,45 @@ def test_verify_asks_for_an_export(tmp_path: Path, best: Path) -> None:
     (best / "metrics.json").write_text("{}", encoding="utf-8")
     with pytest.raises(RequestError, match="it holds no hashes"):
         verify(best)
+
+
+def test_a_store_that_is_down_is_said_in_one_line(made: tuple[Home, Selection, Path], tmp_path: Path) -> None:
+    _, _, folder = made
+    study = Study(name="points-vae", model="vae", data="ring", space="vae", objective="nll",
+                  budget=Budget(trials=1, epochs=1), tracking="http://me:secret@127.0.0.1:9")  # fmt: skip
+    home = Home(tmp_path)
+    Position(identity="home", parent="run").save(home.tracking_offset)
+    said = mlflow_model.register(folder, study, home, read_config(folder), tags={"trial": 1})
+    assert said.startswith("not registered in http://127.0.0.1:9: ")
+    assert "\n" not in said
+    assert "secret" not in said
+
+
+def test_the_model_carries_the_code_that_it_is_built_by() -> None:
+    assert [place.name for place in mlflow_model._code("vae")] == ["trainables"]
+    assert [place.name for place in mlflow_model._code("own_plugin.Model")] == ["trainables", "own_plugin.py"]
+
+
+def test_a_training_function_of_the_users_own_leaves_without_weights(tmp_path: Path) -> None:
+    study = Study(
+        name="own",
+        model="own_trainings.curve",
+        space=Space("own", {"x": Float(0.1, 1.0, default=0.5)}).to_mapping(),
+        objective={"metric": "loss", "direction": "minimize"},
+        budget=Budget(trials=1, epochs=9),
+        pruner=Method(name="none"),
+    )
+    home = Home(tmp_path / "home")
+    with contextlib.closing(crews.serve(study, home)) as server:
+        crews.finish(server)
+    assert export(home, tmp_path / "best", trial=0) == ["card.md", "config.yaml", "metrics.json"]
+    text = (tmp_path / "best" / "card.md").read_text(encoding="utf-8")
+    assert "nothing is known of them here, nor of their license" in text
+    assert "- loss: " in text
+    assert [(finding.subject, finding.right) for finding in verify(tmp_path / "best")] == [
+        ("config", True),
+        ("training", True),
+    ]
+    written = (tmp_path / "best" / "config.yaml").read_text(encoding="utf-8")
+    (tmp_path / "best" / "config.yaml").write_text(written.replace("x: 0.", "x: 1."), encoding="utf-8")
+    assert wrong(tmp_path / "best") == ["config"]
