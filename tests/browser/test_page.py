@@ -153,8 +153,8 @@ def test_a_table_is_sorted_filtered_and_turned(seen: Seen) -> None:
     assert numbers(page)[0] == 59
     page.get_by_label("Filter").fill("value>4.6 end=done")
     page.get_by_label("Filter").press("Enter")
-    expect(page.get_by_text("4 trials, page 1 of 1")).to_be_visible()
-    assert numbers(page) == [4, 3, 0] or numbers(page) == [4, 3, 0, 1]
+    expect(page.get_by_text("2 trials, page 1 of 1")).to_be_visible()
+    assert numbers(page) == [3, 0]
     page.get_by_label("Filter").fill("nothing<3")
     page.get_by_label("Filter").press("Enter")
     expect(page.get_by_role("alert").filter(has_text="there is no nothing")).to_be_visible()
@@ -165,9 +165,9 @@ def test_a_table_is_sorted_filtered_and_turned(seen: Seen) -> None:
 
 def test_trials_are_taken_and_compared(seen: Seen) -> None:
     page = seen.open("/0/trials")
-    page.get_by_role("button", name="compare trial 0").click()
-    expect(page.get_by_role("button", name="compare trial 0")).to_have_attribute("aria-pressed", "true")
-    page.get_by_role("button", name="compare trial 3").click()
+    page.get_by_role("button", name="compare trial 0", exact=True).click()
+    expect(page.get_by_role("button", name="compare trial 0", exact=True)).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="compare trial 3", exact=True).click()
     page.get_by_role("link", name="Compare (2)").click()
     expect(page.get_by_role("button", name="drop toy (0), trial 3")).to_be_visible()
     page.get_by_label("Add trials by number").fill("1.4")
@@ -199,7 +199,7 @@ def test_hostile_text_is_shown_as_text(seen: Seen) -> None:
     page = seen.open("/0/trial/2")
     page.locator("summary").click()
     assert EVIL in page.locator("details pre").inner_text()
-    assert EVIL.split(" ")[0] in seen.open("/0/samples").locator("figure pre").inner_text()
+    assert EVIL.split(" ")[0] in seen.open("/0/trial/0").locator("figure pre").first.inner_text()
     seen.open("/0/overview").wait_for_timeout(1000)
     assert page.title() != "hit"
     assert page.locator("img[src=x]").count() == 0
@@ -257,7 +257,8 @@ def test_a_page_left_open_grows_with_the_search(browser: Browser, tmp_path: Path
             assert page.locator("h1").get_attribute("data-kept") == "yes"  # the page itself was not drawn again
             # What is typed while something comes in stays.
             page = watcher.open("/0/trials")
-            page.get_by_label("Filter").press_sequentially("half a wor")
+            page.wait_for_timeout(1500)
+            page.get_by_label("Filter").press_sequentially("half a wor", delay=30)
             one(Fate(end="pruned", epochs=3, values={3: 9.0}), 3)
             expect(page.get_by_text("3 trials, page 1 of 1")).to_be_visible()
             expect(page.get_by_label("Filter")).to_have_value("half a wor")
