@@ -107,7 +107,8 @@ def make_app(homes: Sequence[Home], *, access: Guard, mlflow: Mapping[int, tuple
     threading.Thread(target=site.warm, name="warm", daemon=True).start()
     # Eager: a figure that is drawn again while its own code is still on the way would wait for ever.
     app = Dash(
-        "dashboards", title="hpo", update_title="", serve_locally=True, eager_loading=True, suppress_callback_exceptions=True,
+        "dashboards", title="hpo", update_title="", serve_locally=True, eager_loading=True,
+        suppress_callback_exceptions=True,
         assets_folder=str(Path(__file__).with_name("assets")), index_string=_INDEX, add_log_handler=False,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )  # fmt: skip
