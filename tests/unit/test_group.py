@@ -285,7 +285,6 @@ def test_the_starts_of_a_group_say_who_has_it_once_a_process_does(home: Home) ->
     done = {"trial": 0, "step": 9, "time": time.time(), "value": 0.4, "metrics": {"loss": 0.4}, "end": "done"}
     server.sync("g", 1, [done], {0: 0}, 1)
     again = serve_again(server, request, home)
-    again.meet("g", worker="host:1", device="cpu")
     again.sync("g", 2, [done | {"trial": 1}], {0: 1}, 1)
     again.close_group("g", failed=True)
     again.open_group("h")

@@ -145,7 +145,16 @@ def away(server: StudyServer, group: str, *, home: Home) -> Crew | None:
 def test_sheets_reach_the_home_from_a_machine_without_its_disk(tmp_path: Path, home: Home) -> None:
     there = Home(tmp_path / "there")
     server = serve(vae(), home)
+    sent: list[tuple[set[str], set[str]]] = []
+    take = server.sync
+
+    def sync(group: str, seq: int, told: list[dict[str, Any]], *rest: Any) -> dict[str, Any]:
+        sent.append(({name for event in told for name in event["files"]}, set(rest[-1])))
+        return take(group, seq, told, *rest)
+
+    server.sync = sync  # type: ignore[assignment,method-assign]
     finish(server, make=functools.partial(away, home=there))
+    assert all(names == files for names, files in sent), "each sheet in the message of its event, and in no other"
     assert server.close()["stopped"] == ""
     files = [name for event in events(home) for name in event.files]
     assert len(files) > 6
