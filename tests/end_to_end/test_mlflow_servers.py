@@ -51,7 +51,7 @@ def told(home: Home, uri: str | None) -> Study:
     study = Study.load(home.study).model_copy(update={"tracking": uri})
     tracker = Tracker(study, home, figures=figure_pages)
     tracker.start()
-    lacking = tracker.end("finished", timeout=120)
+    lacking = tracker.end("finished", timeout=300)
     assert (lacking, tracker.error, tracker.refused) == (0, "", 0)
     return study
 
@@ -129,7 +129,7 @@ def test_a_password_opens_the_server(
 
 
 def test_a_wrong_password_is_told_by_sync_and_hurts_no_search(small: Home, guarded: MLflowServer) -> None:
-    uri = f"http://{ADMIN}:wrong@{guarded.address}"
+    uri = f"http://{ADMIN}:mistaken-one@{guarded.address}"
     study = Study.load(small.study).model_copy(update={"tracking": uri})
     tracker = Tracker(study, small)
     tracker.start()
@@ -137,7 +137,7 @@ def test_a_wrong_password_is_told_by_sync_and_hurts_no_search(small: Home, guard
     assert "UNAUTHENTICATED" in tracker.error or "401" in tracker.error
     with pytest.raises(HpoError, match=f"{guarded.address} did not.*401") as caught:
         sync(study, small)
-    assert "wrong" not in str(caught.value)
+    assert "mistaken-one" not in str(caught.value)
     assert not attach(study, small, {"winner/card.md": small.study})
 
 
