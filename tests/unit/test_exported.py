@@ -171,7 +171,8 @@ digits.load = load
 steps = []
 again = model.train(f"{sys.argv[2]}/again", on_epoch=lambda step, metrics: steps.append(step))
 assert steps == [1, 2], steps
-before, after = (read_tensors(Path(place) / "weights.safetensors")[0] for place in sys.argv[1:2] + [f"{sys.argv[2]}/again"])
+places = (sys.argv[1], f"{sys.argv[2]}/again")
+before, after = (read_tensors(Path(place) / "weights.safetensors")[0] for place in places)
 assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 assert not torch.equal(model.train(seed=1, epochs=1).sample(3, seed=5), samples)
 print(samples.sum().item())
@@ -179,7 +180,7 @@ print(samples.sum().item())
 
 
 def test_it_samples_and_trains_with_torch_alone(tmp_path: Path) -> None:
-    """In a process that cannot import anything of the search, the weights come out bit for bit; samples need no data."""
+    """In a process that can import nothing of the search, the weights come out bit for bit; samples need no data."""
     recipe = Recipe(model="vae", data="digits", params={**SMALL, "architecture": "mlp"}, seed=4, epochs=2)
     torch.set_flush_denormal(True)
     exported.train(recipe, tmp_path / "best")
