@@ -87,9 +87,7 @@ def test_a_verb_that_is_not_built_is_refused_by_name(
     assert f"{verb}: the design has this verb" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "arguments", [("export", "h", "d", "--finalists", "3"), ("export", "h", "d", "--seeds", "2")]
-)
+@pytest.mark.parametrize("arguments", [("export", "h", "d", "--finalists", "3"), ("export", "h", "d", "--seeds", "2")])
 def test_an_option_that_is_not_built_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
