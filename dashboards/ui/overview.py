@@ -10,7 +10,7 @@ from dash import html
 from dashboards import figures
 from dashboards.ui.elements import Asked, Child, Children, Page, heading, link, plot, shown, soft, table, tiles
 from dashboards.ui.views import Snapshot
-from hpo import plugins
+from hpo import frames, plugins
 from hpo.analysis import Reading
 from hpo.progress import clock, comparison
 
@@ -114,6 +114,7 @@ def _figures(snapshot: Snapshot) -> dict[str, Children]:
     found["importances"] = snapshot.once("importances", told, lambda: _mattered(snapshot))
     found["parallel"] = snapshot.once("parallel", (ended[0], told), parallel)
     found["ends"] = snapshot.once("ends", ended, lambda: plot(figures.ends(snapshot.trials), "ends"))
+    found["load"] = snapshot.once("load", ended, lambda: plot(figures.load(frames.load(reading)), "load"))
     return found
 
 
@@ -124,7 +125,8 @@ def _mattered(snapshot: Snapshot) -> Children:
         return [heading("What mattered"), soft("This is being worked out.")]
     objective = snapshot.reading.objective
     drawn = plot(figures.importances(told.shares, objective=objective, num_trials=told.done), "importances")
-    return [*drawn, heading("What each technique did"), html.Ul([html.Li(words) for words in told.words])]
+    said = html.Ul([html.Li(effect.words) for effect in told.effects])
+    return [*drawn, *plot(figures.effects(told.effects, objective=objective), "effects"), said]
 
 
 def each_epoch(reading: Reading) -> str | None:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from hpo import analysis
 from hpo.analysis import Reading, Summary
-from hpo.effects import effects
+from hpo.effects import Effect, effects
 from hpo.following import Follower
 from hpo.home import Home
 from hpo.pruning import decision_steps
@@ -35,11 +35,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What takes seconds to say, as of `done` done trials: the importances, and what each technique did, in words."""
+    """What takes seconds to say, as of `done` done trials: the importances, and what each technique did."""
 
     done: int
     shares: pd.DataFrame
-    words: tuple[str, ...]
+    effects: tuple[Effect, ...]
 
 
 class Snapshot:
@@ -187,8 +187,7 @@ class View:
 
     def _say(self, reading: Reading) -> None:
         shares = analysis.importances(reading)
-        words = tuple(effect.words for effect in effects(reading))
-        self._told = Told(done=len(reading.done), shares=shares, words=words)
+        self._told = Told(done=len(reading.done), shares=shares, effects=tuple(effects(reading)))
 
 
 def _changed(path: Path) -> str:
