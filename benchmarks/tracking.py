@@ -1,6 +1,6 @@
 """What MLflow costs a search: ours beside Ray's MLflowLoggerCallback, on a file, on a server, and on one that dies.
 
-    python -m benchmarks.tracking                          64 trials, 8 at once, at the pace of a digits GAN
+    python -m benchmarks.tracking                          16 trials, 8 at once, at the pace of a digits GAN
     python -m benchmarks.tracking --trials 8 --repeats 1   a first look
 
 One trial of `digits-gan` is trained once; its 27 reports, as they came, stand for those of every trial, at a pace of
@@ -285,7 +285,7 @@ def outage(options: argparse.Namespace, folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--width", type=int, default=8, help="trials at once")
     parser.add_argument("--epoch-seconds", type=float, default=0.05)
     parser.add_argument("--repeats", type=int, default=3)
