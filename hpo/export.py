@@ -7,6 +7,7 @@ pickle is written or read.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,8 @@ def export(
         files = sorted([card.FILE, *(file.name for file in draft.iterdir())])
         data = trainer.data if isinstance(trainer, Training) else None
         (draft / card.FILE).write_text(card.text(config, found, data=data, files=files), encoding="utf-8")
+    if selection is not None:  # for the page and whoever looks into the home
+        shutil.copyfile(target / card.FILE, place.card)
     if isinstance(trainer, Training):
         _tell_mlflow(target, study, place, config, found, say or (lambda line: None))
     return files

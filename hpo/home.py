@@ -48,6 +48,7 @@ class Home:
         self.report = self.path / "report.html"
         self.data_hash = self.path / "data.sha256"
         self.selection = self.path / "selection.json"
+        self.card = self.path / "card.md"
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"

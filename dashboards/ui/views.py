@@ -173,7 +173,9 @@ class View:
     def _now(self) -> tuple[str, str | None]:
         """Return a text that changes with whatever is shown, and who holds the home."""
         holder = self.home.holder()
-        others = "-".join(_changed(path) for path in (self.home.selection, self.home.vetoes, self.home.study))
+        others = "-".join(
+            _changed(path) for path in (self.home.selection, self.home.card, self.home.vetoes, self.home.study)
+        )
         told = -1 if self._told is None else self._told.done
         return f"{self._follower.version()}-{others}-{told}-{'held' if holder else 'free'}", holder
 

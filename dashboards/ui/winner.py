@@ -32,6 +32,9 @@ def page(snapshot: Snapshot, asked: Asked) -> Page:
     blocks: dict[str, Children] = (
         {"best": _unselected(snapshot, asked)} if selection is None else _selected(snapshot, asked, selection)
     )
+    if selection is not None and snapshot.home.card.is_file():
+        card = snapshot.home.card.read_text(encoding="utf-8", errors="replace")
+        blocks["card"] = [html.Details([html.Summary("The card of its last export"), html.Pre(card)])]
     blocks["export"] = _export(snapshot, selection)
     return Page(title=f"Winner of {snapshot.reading.study.name}", blocks=blocks, here="winner")
 
