@@ -219,7 +219,8 @@ def test_directions_are_drawn_once_a_resolution(data: Data, monkeypatch: pytest.
     whole = stft_distance._projected(data.train.x[:20])
     monkeypatch.setattr(stft_distance, "unit_directions", counted)
     monkeypatch.setattr(_samples, "CHUNK_ROWS", 7)
-    torch.testing.assert_close(stft_distance._projected(data.train.x[:20]), whole)
+    # Spectra are taken in single precision, and rounded by how many rows are transformed at once.
+    torch.testing.assert_close(stft_distance._projected(data.train.x[:20]), whole, rtol=1e-4, atol=1e-4)
     assert len(drawn) == len(stft_distance.WINDOWS)
 
 

@@ -87,14 +87,6 @@ def test_a_verb_that_is_not_built_is_refused_by_name(
     assert f"{verb}: the design has this verb" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [("export", "h", "d", "--finalists", "3"), ("export", "h", "d", "--seeds", "2")])
-def test_an_option_that_is_not_built_is_refused_by_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
-) -> None:
-    assert run(monkeypatch, *arguments) == 2
-    assert f"{arguments[-2]}: the design has this option" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("verb", ["show", "report", "sync"])
 def test_a_folder_that_is_no_home_is_refused(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
