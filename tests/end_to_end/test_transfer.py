@@ -13,16 +13,11 @@ from hpo.home import Home
 from trainables.training.checkpoint import read_tensors
 
 PAGE = Path(__file__).parents[2] / "docs" / "transfer.md"
-SMALL = [
-    "--set",
-    "budget.trials=4",
-    "--set",
-    "resources.workers=1",
-    "--set",
-    "space.width=32",
-    "--set",
-    "space.depth=1",
-]
+SET = ("budget.trials=4", "resources.workers=1", "space.width=32", "space.depth=1")
+SMALL = {
+    "search": [part for change in SET for part in ("--set", change)],
+    "export": ["--finalists", "2", "--seeds", "2"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     low, high, _ = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     for line in (low + high).splitlines():
         _, *arguments = line.split()
-        run = hpo(*arguments, *(SMALL if arguments[0] == "search" else []), folder=folder)
+        run = hpo(*arguments, *SMALL.get(arguments[0], []), folder=folder)
         assert run.returncode == 0, run.stderr + run.stdout
     return folder
 
