@@ -47,6 +47,6 @@ def test_what_the_doctor_proposes_is_searched_and_exported(tmp_path: Path, loade
     assert "best: trial" in searched.stdout
     found = shown(Home(tmp_path / "runs" / name), tmp_path)
     assert [trial["end"] for trial in found["trials"]] == ["done", "done"]
-    exported = hpo("export", f"runs/{name}", "best", folder=tmp_path)
+    exported = hpo("export", f"runs/{name}", "best", "--trial", "0", folder=tmp_path)
     assert exported.returncode == 0, exported.stderr
     assert (tmp_path / "best" / f"samples.{SHEETS[loader]}").stat().st_size > 0
