@@ -19,7 +19,7 @@ from typing import Any
 
 from hpo import analysis, parts
 from hpo.configuration import CONFIG, Config
-from hpo.home import Home
+from hpo.home import STAGES, Home
 from hpo.selected import Final, Selection
 from hpo.surroundings import versions
 from trainables import exported
@@ -30,7 +30,6 @@ from trainables.training.transfer import WEIGHTS
 METRICS, SAMPLES = "metrics.json", "samples.png"
 # What the file of the weights says of the others.
 CONFIG_NOTE, METRICS_NOTE = "config_sha256", "metrics_sha256"
-STAGES = ("race", "final")
 
 
 def write(target: Path, config: Config, trainer: Trainer, *, metrics: Mapping[str, Any]) -> dict[str, Any]:
