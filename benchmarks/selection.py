@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import machine, table
+from hpo.intervals import difference
 from hpo.race import Standing, eliminated
-from hpo.selection import difference
 
 DONE = 21
 SPREAD = 0.35  # of the configurations that came to the end, as a share: the standard deviation of log means

@@ -12,7 +12,7 @@ from hpo import measured
 from hpo.configuration import CONFIG, Config, trainer_of
 from hpo.errors import RequestError
 from hpo.folders import fresh
-from hpo.selection import interval
+from hpo.intervals import interval
 from hpo.surroundings import versions
 from trainables.training.loop import Trainer
 from trainables.training.transfer import WEIGHTS

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from hpo import analysis, launch, parts
 from hpo.errors import RequestError, SearchFailed
@@ -27,6 +26,7 @@ from hpo.export import Say
 from hpo.export import export as write
 from hpo.folders import check_target
 from hpo.home import Home, stage_name
+from hpo.intervals import difference, interval, standard_error
 from hpo.messages import Params
 from hpo.race import LEVEL, Standing, chances, eliminated, key_of, mean_broken
 from hpo.reading import Reading, read
@@ -36,7 +36,6 @@ from trainables.training.loop import generates
 from trainables.training.transfer import from_scratch
 
 FINALISTS, SEEDS = 3, 4
-CONFIDENCE = 0.95
 RULE = (
     "Of the finalists and the default configuration, each trained again at the full budget under fresh seeds, the one "
     "with the fewest trainings that died; of equals one that keeps the constraints on the average; of these the best "
@@ -260,7 +259,7 @@ def _stood(candidates: Sequence[Finalist], reading: Reading, *, seeds: int) -> l
             runs=own,
             mean=standing.mean if standing.values else None,
             median=statistics.median(standing.values) if standing.values else None,
-            error=_error(standing.values),
+            error=standard_error(standing.values),
             chance=share,
             out_after=len(own) if place in out and len(own) < seeds else None,
         )
@@ -277,41 +276,6 @@ def _final(one: Finalist, runs: tuple[Run, ...]) -> Final:
         expected=interval(values),
         one_run=interval(values, one_more=True),
     )
-
-
-def interval(values: Sequence[float], *, one_more: bool = False) -> Interval | None:
-    """Return the mean with its interval at 95 % by Student's t; one_more: of one further value from the same source.
-
-    None for fewer than two values, which say nothing of their spread.
-    """
-    error = _error(values)
-    if error is None:
-        return None
-    half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    half *= math.sqrt(len(values) + 1) if one_more else 1.0
-    mean = statistics.fmean(values)
-    return Interval(mean=mean, low=mean - half, high=mean + half)
-
-
-def difference(ours: Sequence[float], others: Sequence[float]) -> Interval | None:
-    """Return the mean of `others` less that of `ours` and its interval at 95 % (Welch 1947); None below two of each."""
-    errors = [_error(values) for values in (ours, others)]
-    if errors[0] is None or errors[1] is None:
-        return None
-    mean = statistics.fmean(others) - statistics.fmean(ours)
-    squares = [error**2 for error in (errors[0], errors[1])]
-    if sum(squares) == 0.0:
-        return Interval(mean=mean, low=mean, high=mean)
-    freedom = sum(squares) ** 2 / sum(
-        square**2 / (len(values) - 1) for square, values in zip(squares, (ours, others), strict=True)
-    )
-    half = math.sqrt(sum(squares)) * float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
-    return Interval(mean=mean, low=mean - half, high=mean + half)
-
-
-def _error(values: Sequence[float]) -> float | None:
-    """The standard error of the mean."""
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def _tested(runs: tuple[Run, ...], study: Study, params: Params, place: Home) -> tuple[Run, ...]:

@@ -13,9 +13,10 @@ import numpy as np
 from hpo import analysis, parts
 from hpo.configuration import Config, trainer_of
 from hpo.home import Home
+from hpo.intervals import interval
 from hpo.retrain import to_its_end
 from hpo.selected import Final, Finalist, Run, Selection
-from hpo.selection import RULE, interval
+from hpo.selection import RULE
 from hpo.study import Budget, Method, Resources, Study
 
 EPOCHS, SEEDS = 3, (101, 102, 103, 104)

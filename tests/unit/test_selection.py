@@ -15,9 +15,10 @@ from scipy import stats
 
 from hpo.errors import RequestError, SearchFailed
 from hpo.home import Home
+from hpo.intervals import difference, interval
 from hpo.messages import Params
 from hpo.selected import Selection
-from hpo.selection import Interrupted, difference, interval, select
+from hpo.selection import Interrupted, select
 from hpo.standings import worth
 from hpo.study import Study
 
