@@ -76,7 +76,7 @@ def run(
     driver's, and is left as it is.
     """
     stop = threading.Event()
-    with _signals(stop), _cluster(study, address) as cluster:
+    with _signals(stop), cluster_of(study, address) as cluster:
         given = cluster.shares
         name = f"hpo-{uuid.uuid4().hex[:8]}"
         server = _start_server(study, home, name=name, direction=direction, data=data, workers=given.workers)
@@ -209,7 +209,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
 
 @dataclass
-class _Cluster:
+class Cluster:
     """Ray while a search runs. answers: False once a signal has ended Ray's own processes, as far as can be seen."""
 
     shares: Shares
@@ -217,8 +217,8 @@ class _Cluster:
 
 
 @contextmanager
-def _cluster(study: Study, address: str | None) -> Iterator[_Cluster]:
-    """Join or start Ray, and leave it as it was found."""
+def cluster_of(study: Study, address: str | None) -> Iterator[Cluster]:
+    """Join or start Ray, and leave it as it was found: searches inside share one."""
     ours = not ray.is_initialized()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if ours:
@@ -237,7 +237,7 @@ def _cluster(study: Study, address: str | None) -> Iterator[_Cluster]:
             signal.signal(number, handler)
     cluster = None
     try:
-        cluster = _Cluster(shares(study, ray.cluster_resources()))
+        cluster = Cluster(shares(study, ray.cluster_resources()))
         yield cluster
     finally:
         if ours and (cluster is None or cluster.answers):
@@ -292,9 +292,8 @@ def _start_server(
     """Start the study server on this node, where the home is; return its handle once the ledger is open."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=SERVER_THREADS)(StudyServer)
-    actor = remote.options(
-        name=name, scheduling_strategy=here, runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
-    ).remote(
+    # No environment of its own: it has no need of torch, and Ray then takes a process that stands ready.
+    actor = remote.options(name=name, scheduling_strategy=here).remote(
         study.model_dump(mode="json"),
         str(home.path),
         direction=direction,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from hpo import parts
@@ -90,10 +92,7 @@ def search(
     _wait_for_holder(place)
     direction, sha256 = check(study).direction, parts.data_hash(study)
     place.check_data(sha256)
-    for name, value in (_RAY_ENVIRONMENT | (_LOOPBACK if address is None else {})).items():
-        os.environ.setdefault(name, value)
-    from hpo import driver
-
+    driver = _driver(address)
     ending: Ending = "stopped"
     patience = TRACKING_SECONDS
     tracker = Tracker(study, place, figures=figures)
@@ -121,12 +120,32 @@ def search(
     )
 
 
+@contextmanager
+def one_ray(study: Study, *, address: str | None = None) -> Iterator[None]:
+    """Start or join Ray once for every `search` inside, which takes some seconds each time; `study` says how large."""
+    with _driver(address).cluster_of(study, address) as cluster:
+        try:
+            yield
+        except BaseException:
+            cluster.answers = False  # perhaps a signal ended its processes
+            raise
+
+
 def check(study: Study) -> Objective:
     """Return the objective of a study whose every part was tried, sampler and pruner too; raise RequestError if not."""
     objective = parts.check(study)
     make_pruner(study.pruner, epochs=study.budget.epochs)
     make_sampler(study.sampler, space=parts.space_of(study), seed=study.seed)
     return objective
+
+
+def _driver(address: str | None) -> ModuleType:
+    """Import the driver, and Ray with it, under the environment that it needs."""
+    for name, value in (_RAY_ENVIRONMENT | (_LOOPBACK if address is None else {})).items():
+        os.environ.setdefault(name, value)
+    from hpo import driver
+
+    return driver
 
 
 def _wait_for_holder(home: Home) -> None:

@@ -9,6 +9,7 @@ fused, resumable, tracked. docs/decisions/2026-11-30-selection.md has the figure
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import math
@@ -94,12 +95,13 @@ def select(
         if Study.load(begun.study).sampler == stage_of("finalists", candidates, LEVEL).sampler:
             break
         number += 1
-    raced = _stood(candidates, trained("finalists", candidates, LEVEL), seeds=seeds)
     sign = 1.0 if reading.objective.direction == "minimize" else -1.0
-    first = min(raced, key=lambda one: _standing(one.runs).rank(sign))
-    default = next(one for one in raced if one.name == DEFAULT)
-    finals = [default] if first is default else [default, first]
-    ended = trained("final", finals, 0.0)
+    with launch.one_ray(study, address=address) if train is None else contextlib.nullcontext():
+        raced = _stood(candidates, trained("finalists", candidates, LEVEL), seeds=seeds)
+        first = min(raced, key=lambda one: _standing(one.runs).rank(sign))
+        default = next(one for one in raced if one.name == DEFAULT)
+        finals = [default] if first is default else [default, first]
+        ended = trained("final", finals, 0.0)
     place = home.stage("final", number)
     runs = {one.name: _tested(_runs(ended, one.params), study, one.params, place) for one in finals}
     winner, plain = (_final(one, runs[one.name]) for one in (first, default))
