@@ -35,7 +35,7 @@ SCHEMA = 1  # version of `Summary.to_json`; a key may be added under the same nu
 _COLUMNS = {
     "number": "int64", "end": "str", "value": "float64", "step": "int64", "cause": "str", "seed": "Int64",
     "group": "str", "worker": "str", "device": "str", "start": "float64", "seconds": "float64", "attempts": "int64",
-    "repeated": "int64", "feasible": "bool",
+    "repeated": "int64", "feasible": "bool", "vetoed": "bool",
 }  # fmt: skip
 
 
@@ -84,13 +84,14 @@ class Summary:
     counts: trials by `STATES`, queued ones left out. epochs_trained: epochs executed, those of `epochs_repeated` (after
     a crash) included. seconds: time in which at least one trial was training, over all resumes; the rates are over it.
     worker_busy: share of the workers' time spent inside trials, from the first start to the last event, pauses between
-    resumes left out; null before the first event. occupancy: share of the slots' time that held a trial: what trials
-    spent in groups, over the slots of each group times the time from its first message (with one slot: its first start)
-    to its last event; null before the first event. width: the slots of a group, the most where groups differ. fits:
-    for each structure and device whose widths were measured, `seconds` a member-step and peak `memory` in bytes by
-    width, the `width` chosen, and the seconds `spent` on it. importances: share of each parameter, over
-    `importances_trials` done trials that break no constraint; empty where those are too few. yardsticks: of each metric
-    of samples `floor`, what it says of real rows beside other real rows, and `copy_of_train`, of the training rows.
+    resumes left out; null before the first event. over: whether a bound of the budget was met, and what ran then has
+    ended. occupancy: share of the slots' time that held a trial: what trials spent in groups, over the slots of each
+    group times the time from its first message (with one slot: its first start) to its last event; null before the
+    first event. width: the slots of a group, the most where groups differ. fits: for each structure and device whose
+    widths were measured, `seconds` a member-step and peak `memory` in bytes by width, the `width` chosen, and the
+    seconds `spent` on it. importances: share of each parameter, over `importances_trials` done trials that break no
+    constraint; empty where those are too few. yardsticks: of each metric of samples `floor`, what it says of real rows
+    beside other real rows, and `copy_of_train`, of the training rows.
     """
 
     schema: int
@@ -104,6 +105,7 @@ class Summary:
     seconds: float
     trials_a_minute: float | None
     epochs_a_minute: float | None
+    over: bool
     worker_busy: float | None
     occupancy: float | None
     width: int
@@ -130,7 +132,7 @@ def trials(source: Home | Reading) -> pd.DataFrame:
     there is none), step (finished epochs), cause, seed, group (the last one it was in), worker and device (that
     group's, empty where they are not known), start (first placement, UTC), seconds (in all its groups together),
     attempts (placements), repeated (epochs executed again after a crash), feasible (whether it broke no constraint,
-    which a trial that died did).
+    which a trial that died did), vetoed (by a person, who may lift it).
     A conditional parameter that a trial does not have is None, or NaN in a column of numbers.
     """
     reading = reading_of(source)
@@ -150,6 +152,7 @@ def trials(source: Home | Reading) -> pd.DataFrame:
             "attempts": row.placements,
             "repeated": row.repeated,
             "feasible": row.feasible,
+            "vetoed": row.number in reading.vetoed,
         }
         for row in reading.rows
         for spans in (reading.spans.get(row.number, ()),)
@@ -240,6 +243,7 @@ def summary(source: Home | Reading, *, shares: pd.DataFrame | None = None) -> Su
         seconds=seconds,
         trials_a_minute=60 * finished / seconds if seconds > 0 else None,
         epochs_a_minute=60 * epochs / seconds if seconds > 0 else None,
+        over=reading.over,
         worker_busy=busy,
         occupancy=_occupancy(spans, reading.slots),
         width=max([reading.slots.get(span.group, (1, 0.0))[0] for span in spans], default=1),

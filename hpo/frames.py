@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import t as student
 
 from hpo.home import Home
+from hpo.intervals import interval
 from hpo.reading import Reading, Span, reading_of
 from hpo.selected import Selection
 
@@ -51,9 +51,9 @@ def load(source: Home | Reading) -> pd.DataFrame:
 
 
 def finals(source: Home | Reading) -> pd.DataFrame:
-    """Return one row for each done trial: number, feasible, and each metric as it was at the end, NaN where it was not.
+    """Return one row for each done trial: number, feasible, vetoed, and each metric as it was at the end.
 
-    The objective has its own name.
+    The objective has its own name; NaN stands for what was not measured.
     """
     reading = reading_of(source)
     rows = []
@@ -62,8 +62,9 @@ def finals(source: Home | Reading) -> pd.DataFrame:
             measured = {name: value for event in reading.events.get(row.number, ()) if event.end == "done"
                         for name, value in event.metrics.items()}  # fmt: skip
             value = math.nan if row.value is None else float(row.value)
-            rows.append({"number": row.number, "feasible": row.feasible, **measured, reading.objective.metric: value})
-    return pd.DataFrame(rows, columns=None if rows else ["number", "feasible", reading.objective.metric])
+            known = {"number": row.number, "feasible": row.feasible, "vetoed": row.number in reading.vetoed}
+            rows.append({**known, **measured, reading.objective.metric: value})
+    return pd.DataFrame(rows, columns=None if rows else ["number", "feasible", "vetoed", reading.objective.metric])
 
 
 def race(selection: Selection) -> pd.DataFrame:
@@ -74,12 +75,12 @@ def race(selection: Selection) -> pd.DataFrame:
     """
     rows = []
     for one in selection.finalists:
-        alive = sum(run.value is not None for run in one.runs)
-        width = float(student.ppf(0.975, alive - 1)) * one.error if one.error is not None and alive > 1 else math.nan
+        found = interval([run.value for run in one.runs if run.value is not None])
         mean, searched = (math.nan if value is None else value for value in (one.mean, one.searched))
+        low, high = (math.nan, math.nan) if found is None else (found.low, found.high)
         rows += [
-            (one.name, run.seed, math.nan if run.value is None else run.value, mean, mean - width, mean + width,
-             searched, one.out_after is not None)
+            (one.name, run.seed, math.nan if run.value is None else run.value, mean, low, high, searched,
+             one.out_after is not None)
             for run in one.runs
         ]  # fmt: skip
     columns = ["name", "seed", "value", "mean", "low", "high", "searched", "eliminated"]

@@ -187,10 +187,16 @@ def best_number(trials: pd.DataFrame, objective: Objective) -> int | None:
 
 
 def winnable(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the done trials of which one is the best: those that break no constraint, or all where there are none."""
+    """Return the done trials of which one is the best; see `candidates`."""
     done = trials[trials["end"] == "done"]
-    feasible = done[done["feasible"].astype(bool)]
-    return feasible if len(feasible) else done
+    return done[candidates(done)]
+
+
+def candidates(done: pd.DataFrame) -> pd.Series:
+    """Return which done trials may win: no vetoed one, and none that breaks a constraint unless all do."""
+    wanted = ~done["vetoed"].astype(bool)
+    feasible = wanted & done["feasible"].astype(bool)
+    return feasible if feasible.any() else wanted
 
 
 def robust(values: pd.Series, direction: str | None) -> tuple[float, float]:

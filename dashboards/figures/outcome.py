@@ -122,8 +122,8 @@ def pareto(
 ) -> go.Figure:
     """Return two metrics of the done trials against each other, with those that no other trial beats in both.
 
-    finals: one row for each done trial: number, feasible, and a column for each metric. objectives: what is on the x
-    and on the y axis. floors: what each metric says of real rows.
+    finals: one row for each done trial: number, feasible, vetoed, and a column for each metric. objectives: what is on
+    the x and on the y axis. floors: what each metric says of real rows.
     """
     across, up = objectives
     figure = base.blank(f"{up.metric} against {across.metric}")
@@ -172,9 +172,9 @@ def pareto(
 def non_dominated(frame: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Series:
     """Return whether no other row is at least as good in every metric and better in one.
 
-    Of rows that break a constraint (`feasible`) none is, unless all do. Equal rows do not beat each other.
+    No vetoed row is, and none that breaks a constraint (`feasible`), unless all do. Equal rows do not beat each other.
     """
-    candidates = frame["feasible"].astype(bool) if frame["feasible"].any() else pd.Series(True, index=frame.index)
+    candidates = base.candidates(frame)
     signs = np.array([1.0 if objective.direction == "minimize" else -1.0 for objective in objectives])
     costs = frame.loc[candidates, [objective.metric for objective in objectives]].to_numpy(dtype=float) * signs
     kept = [not bool(((costs <= cost).all(axis=1) & (costs < cost).any(axis=1)).any()) for cost in costs]

@@ -62,6 +62,8 @@ def history(
         "were stopped, so after a shorter training. The line is the best done trial so far, of those that break no "
         "constraint where there are any."
     )
+    if vetoed := int(done["vetoed"].sum()):
+        text += f" {vetoed} that you vetoed {'are' if vetoed > 1 else 'is'} no part of it."
     if len(dead):
         text += f" {len(dead)} that died or were lost are marked along the bottom."
     if len(at_rungs) > 1:

@@ -28,6 +28,7 @@ def trials(*rows: tuple[str, float], cause: str = "loss is nan", **params: list[
             "value": [value for _, value in rows],
             "cause": [cause if end in ("died", "lost") else "" for end, _ in rows],
             "feasible": [end != "died" for end, _ in rows],
+            "vetoed": False,
         }
     )
     return frame.assign(**{f"params.{name}": pd.Series(values, dtype=object) for name, values in params.items()})
@@ -70,6 +71,15 @@ def test_the_best_so_far_follows_the_direction_and_done_trials_alone(
 ) -> None:
     line = trace(figures.history(MIXED, objective=objective), "best so far")
     assert (list(line.x), list(line.y)) == ([0, 2, 4], expected)
+
+
+def test_a_vetoed_trial_is_shown_and_is_not_the_best() -> None:
+    vetoed = MIXED.assign(vetoed=MIXED["number"] == 4)
+    figure = figures.history(vetoed, objective=LOW)
+    assert list(trace(figure, "best so far").y) == [5.0, 5.0]
+    assert 4 in trace(figure, "done").x
+    assert "1 that you vetoed is no part of it" in figures.sentence(figure)
+    assert "vetoed" not in figures.sentence(figures.history(MIXED, objective=LOW))
 
 
 def test_a_history_without_a_done_trial_has_no_line() -> None:

@@ -55,7 +55,9 @@ def test_ten_thousand_curves_are_thinned_and_it_is_said() -> None:
     number = np.repeat(np.arange(10_000), 27)
     long = pd.DataFrame({"trial": number, "step": np.tile(np.arange(1, 28), 10_000), "metric": "nll", "value": 1.0})
     long.loc[long["trial"] == 7773, "value"] = 0.5
-    many = pd.DataFrame({"number": np.arange(10_000), "end": "done", "value": 1.0, "cause": "", "feasible": True})
+    many = pd.DataFrame(
+        {"number": np.arange(10_000), "end": "done", "value": 1.0, "cause": "", "feasible": True, "vetoed": False}
+    )
     many.loc[7773, "value"] = 0.5
     figure = figures.learning_curves(long, many, metric="nll", objective=LOW, epochs=27)
     assert sum(len(item.x) for item in figure.data) < 2 * base.MAX_POINTS
@@ -173,7 +175,7 @@ COVERAGE = Objective(metric="coverage", direction="maximize")
 
 def finals(*rows: tuple[float, float, bool]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["nll", "coverage", "feasible"])
-    return frame.assign(number=range(len(rows)))
+    return frame.assign(number=range(len(rows)), vetoed=False)
 
 
 def test_the_front_is_what_no_other_beats_in_both() -> None:
@@ -189,6 +191,14 @@ def test_the_front_is_what_no_other_beats_in_both() -> None:
     assert figure.layout.xaxis.title.text == "nll (lower is better)"
     assert figure.layout.yaxis.title.text == "coverage (higher is better)"
     assert "trial 0, 1, 3" in figures.sentence(figure)
+
+
+def test_a_vetoed_trial_is_on_no_front() -> None:
+    frame = finals((1.0, 0.5, True), (2.0, 0.4, True), (3.0, 0.9, False))
+    frame.loc[0, "vetoed"] = True
+    assert figures.non_dominated(frame, (LOW, COVERAGE)).tolist() == [False, True, False]
+    frame["vetoed"] = True
+    assert not figures.non_dominated(frame, (LOW, COVERAGE)).any()
 
 
 def test_equal_trials_are_both_on_the_front_and_all_count_where_all_break_a_constraint() -> None:
