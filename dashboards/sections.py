@@ -32,7 +32,7 @@ def head(summary: Summary, now: datetime) -> str:
     counts = summary.counts
     ended = sum(counts[end] for end in ("done", "pruned", "died"))
     running = counts["running"] + counts["waiting"]
-    state = "finished" if ended >= summary.budget.trials else "under way or interrupted"
+    state = "finished" if summary.over else "under way or interrupted"
     tiles = {
         "trials": f"{ended} of {summary.budget.trials}",
         **{end: str(counts[end]) for end in ("done", "pruned", "died", "lost")},

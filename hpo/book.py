@@ -21,7 +21,7 @@ from hpo.home import Home, searched_name
 from hpo.journal import Journal, LedgerStorage, cut_back
 from hpo.line_file import OpenFile
 from hpo.race import Bounded
-from hpo.rows import FITS, HIDDEN, SEED, SLOTS, fits_of, slots_of
+from hpo.rows import FITS, HIDDEN, OVER, SEED, SLOTS, fits_of, slots_of
 from hpo.study import Study
 from search_spaces import Space
 
@@ -159,6 +159,16 @@ class Book:
 
     def set_slots(self, group: str, slots: int, *, since: float) -> None:
         self._recording.set_user_attr(SLOTS + group, [slots, since])
+
+    @property
+    def over(self) -> bool:
+        """Whether the budget was used when the ledger was closed last."""
+        return bool(self._recording.user_attrs.get(OVER, False))
+
+    @over.setter
+    def over(self, value: bool) -> None:
+        if value != self.over:
+            self._recording.set_user_attr(OVER, value)
 
     def flush(self, *, sync: bool) -> None:
         """Write what Optuna was told; sync: make it survive a power cut."""

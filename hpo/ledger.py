@@ -46,8 +46,9 @@ class Status:
 
     waiting: interrupted trials to be placed again. queued: asked ahead. floor: what the objective says of real rows,
     None until a trial that was measured beside them is done under this server. epochs: finished epochs; repeated: those
-    that were executed again after a crash. over: the budget is used and nothing runs or waits. stopped: why the study
-    stopped early, empty where it did not. notes: what the user should know about the chosen methods.
+    that were executed again after a crash. epochs_left, seconds_left: of the budget, None where it does not bound them.
+    over: the budget is used and nothing runs or waits. stopped: why the study stopped early, empty where it did not.
+    notes: what the user should know about the chosen methods.
     """
 
     budget: int
@@ -65,6 +66,8 @@ class Status:
     epochs: int
     repeated: int
     seconds: float
+    epochs_left: int | None
+    seconds_left: float | None
     over: bool
     stopped: str
     notes: tuple[str, ...]
@@ -167,6 +170,7 @@ class Ledger:
         self.heed_vetoes()
         if not self._book.same_run:
             self._tally.stopped = ""  # the same command again is the user's word that the cause is gone
+        self._book.over = self.over()  # the budget may have grown
         self._book.flush(sync=True)
         self._tidy([account.number for account in self._tally.all() if account.end])
 
@@ -537,9 +541,9 @@ class Ledger:
     def status(self) -> Status:
         """Return the figures of the search now."""
         with self._lock:
-            tally, best = self._tally, self._tally.best()
+            tally, best, budget = self._tally, self._tally.best(), self._study.budget
             return Status(
-                budget=self._study.budget.trials,
+                budget=budget.trials,
                 done=tally.ended["done"],
                 pruned=tally.ended["pruned"],
                 died=tally.ended["died"],
@@ -554,6 +558,8 @@ class Ledger:
                 epochs=tally.epochs,
                 repeated=tally.repeated,
                 seconds=self._seconds(),
+                epochs_left=None if budget.epochs_total is None else max(0, budget.epochs_total - tally.epochs),
+                seconds_left=None if budget.hours is None else max(0.0, budget.hours * 3600 - self._seconds()),
                 over=self.over(),
                 stopped=tally.stopped,
                 notes=(PICKLED,) if keeps_pickles(self._sampler_class) else (),
@@ -565,7 +571,8 @@ class Ledger:
         On a study that is over, what was asked ahead is hidden; on any other it stays queued for the resume.
         """
         with self._asking, self._lock:
-            if self.over():
+            self._book.over = self.over()
+            if self._book.over:
                 for account in self._tally.queued():
                     self._drop(account)
             self._book.seconds = self._seconds()

@@ -35,7 +35,7 @@ class Display:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._noted = False
-        self._first: tuple[float, int] | None = None  # when the first status came, and what had ended by then
+        self._first: tuple[float, int, int] | None = None  # when the first status came; ends and epochs by then
         self._printed = 0.0
         self._last = ""
 
@@ -56,7 +56,7 @@ class Display:
     def show(self, status: Mapping[str, Any]) -> None:
         """Draw this status; without a terminal, print it if the last line is some seconds old and says less."""
         now = time.monotonic()
-        self._first = self._first or (now, counted(status))
+        self._first = self._first or (now, counted(status), status["epochs"])
         if not self._noted:
             self._noted = True
             for note in status["notes"]:
@@ -82,22 +82,47 @@ class Display:
         return Group(beside, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines[1:]))
 
     def _parts(self, status: Mapping[str, Any], now: float) -> list[str]:
-        began, ended_before = self._first or (now, 0)
+        began, ended_before, epochs_before = self._first or (now, 0, 0)
         ended, left = counted(status) - ended_before, status["budget"] - counted(status)
         parts = [f"{counted(status)}/{status['budget']} trials", ends(status)]
         if status["best_value"] is not None:
             floor = "" if status["floor"] is None else f", real rows {status['floor']:.5g}"
             parts.append(f"best {status['best_value']:.5g} (trial {status['best_trial']}{floor})")
-        minutes = (now - began) / 60
-        if ended > 0 and minutes > 0:
-            parts.append(f"{ended / minutes:.3g} trials/min")
+        seconds = now - began
+        if ended > 0 and seconds > 0:
+            parts.append(f"{60 * ended / seconds:.3g} trials/min")
             if left > 0:
-                parts.append(f"{clock(left * minutes * 60 / ended)} left")
+                rest = time_left(
+                    trials=left,
+                    trials_a_second=ended / seconds,
+                    epochs=status["epochs_left"],
+                    epochs_a_second=(status["epochs"] - epochs_before) / seconds,
+                    seconds=status["seconds_left"],
+                )
+                parts.append(f"{clock(rest)} left")
         if status["draining"] and not status["over"]:
             parts = ["stopping: checkpoints are being written ...", *parts]
         elif status["running"] and not ended:  # the first ends may be minutes away
             parts.append(f"{status['running']} training")
         return parts
+
+
+def time_left(
+    *,
+    trials: int,
+    trials_a_second: float,
+    epochs: int | None = None,
+    epochs_a_second: float = 0.0,
+    seconds: float | None = None,
+) -> float:
+    """Return in about how many seconds the first bound of a budget is met; each is what is left of it, None where not
+    set. What still trains then goes on to its end, which is not counted. trials_a_second: above 0."""
+    bounds = [trials / trials_a_second]
+    if epochs is not None and epochs_a_second > 0:
+        bounds.append(epochs / epochs_a_second)
+    if seconds is not None:
+        bounds.append(seconds)
+    return max(0.0, min(bounds))
 
 
 def packed(parts: Sequence[str], *, width: int, first: int) -> list[str]:

@@ -64,6 +64,17 @@ class Reading:
     fits: tuple[dict[str, Any], ...] = ()
     slots: Mapping[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
     vetoed: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    budget_used: bool = False
+
+    @property
+    def counted(self) -> int:
+        """How many trials count against the budget: a lost one is replaced."""
+        return sum(row.end in ("done", "pruned", "died") for row in self.rows)
+
+    @property
+    def over(self) -> bool:
+        """Whether the search is finished: its trials ended, or no more of them may begin. Nobody may be at it."""
+        return self.budget_used or self.counted >= self.study.budget.trials
 
 
 def read(home: Home) -> Reading:
@@ -103,6 +114,7 @@ def assemble(
         fits=tuple(ledger.fits),
         slots=ledger.slots,
         vetoed=vetoed,
+        budget_used=ledger.over,
     )
 
 

@@ -30,6 +30,7 @@ HIDDEN: Final = "hidden"
 # User attributes of the study.
 FITS: Final = "fits"
 SLOTS: Final = "slots:"  # the name of a group follows
+OVER: Final = "over"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +87,14 @@ class Records:
     """The ledger at one moment. trials: Optuna's records of those that are shown.
 
     fits: what widths cost, as `trainables.training.widths.Fit` writes it. slots: of each group with more than one, how
-    many, and when it was first heard of.
+    many, and when it was first heard of. over: whether the last search left because its budget was used.
     """
 
     direction: str
     trials: list[FrozenTrial]
     fits: list[dict[str, Any]]
     slots: dict[str, tuple[int, float]]
+    over: bool = False
 
 
 def read_ledger(home: Home, study: Study, *, storage: JournalStorage | None = None) -> Records:
@@ -119,6 +121,7 @@ def read_ledger(home: Home, study: Study, *, storage: JournalStorage | None = No
         trials=[trial for trial in trials if HIDDEN not in trial.user_attrs],
         fits=fits_of(attrs),
         slots=slots_of(attrs),
+        over=bool(attrs.get(OVER, False)),
     )
 
 

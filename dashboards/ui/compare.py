@@ -83,8 +83,9 @@ def _studies(snapshots: Sequence[Snapshot]) -> Children:
         best = summary.best
         rows.append([
             str(index), link(study.name, f"/{index}/overview"), snapshot.state,
-            f"{snapshot.counted} of {summary.budget.trials}", summary.objective.metric, shown(best and best.value),
-            f"{summary.epochs_trained:,}", clock(summary.seconds), study.model, study.sampler.name,
+            f"{snapshot.reading.counted} of {summary.budget.trials}", summary.objective.metric,
+            shown(best and best.value), f"{summary.epochs_trained:,}", clock(summary.seconds), study.model,
+            study.sampler.name,
         ])  # fmt: skip
     head = ["", "study", "state", "trials", "objective", "best", "epochs", "time", "model", "sampler"]
     objective = snapshots[0].reading.objective

@@ -12,7 +12,7 @@ from dashboards.ui.elements import Asked, Child, Children, Page, heading, link, 
 from dashboards.ui.views import Snapshot
 from hpo import frames, plugins
 from hpo.analysis import Reading
-from hpo.progress import clock, comparison
+from hpo.progress import clock, comparison, time_left
 
 LOOKED_AT = 100  # trials that say which metrics there are
 RECENT = 30  # ends from which the time left is estimated
@@ -35,7 +35,7 @@ def _state(snapshot: Snapshot) -> Children:
     budget, counts = summary.budget, summary.counts
     values = {
         "state": snapshot.state,
-        "trials": f"{snapshot.counted} of {budget.trials}",
+        "trials": f"{snapshot.reading.counted} of {budget.trials}",
         **{end: str(counts[end]) for end in ("done", "pruned", "died", "lost")},
         "running": str(counts["running"]),
         "epochs trained": f"{summary.epochs_trained:,}"
@@ -47,7 +47,7 @@ def _state(snapshot: Snapshot) -> Children:
     }
     if counts["waiting"]:
         values["to be placed again"] = str(counts["waiting"])
-    share = min(1.0, snapshot.counted / budget.trials)
+    share = min(1.0, snapshot.reading.counted / budget.trials)
     bar = html.Progress(value=f"{share:.4f}", max="1", **{"aria-label": f"{share:.0%} of the trials"})
     better = "lower" if summary.objective.direction == "minimize" else "higher"
     said = f"Search for the best {summary.objective.metric} ({better} is better), up to {budget.epochs} epochs a trial."
@@ -61,10 +61,19 @@ def _left(snapshot: Snapshot) -> str:
     times = sorted(
         event.time for events in snapshot.reading.events.values() for event in events if event.end is not None
     )[-RECENT:]
-    left = snapshot.reading.study.budget.trials - snapshot.counted
     if snapshot.state != "running" or len(times) < 3 or times[-1] <= times[0]:
         return ""
-    return clock(left * (times[-1] - times[0]) / (len(times) - 1))
+    summary = snapshot.summary
+    budget = summary.budget
+    return clock(
+        time_left(
+            trials=budget.trials - snapshot.reading.counted,
+            trials_a_second=(len(times) - 1) / (times[-1] - times[0]),
+            epochs=None if budget.epochs_total is None else budget.epochs_total - summary.epochs_trained,
+            epochs_a_second=(summary.epochs_a_minute or 0.0) / 60,
+            seconds=None if budget.hours is None else budget.hours * 3600 - summary.seconds,
+        )
+    )
 
 
 def _best(snapshot: Snapshot, asked: Asked) -> Children:
@@ -86,7 +95,7 @@ def _best(snapshot: Snapshot, asked: Asked) -> Children:
 def _figures(snapshot: Snapshot) -> dict[str, Children]:
     """Return the figures, each made anew only where what it shows has changed."""
     reading, objective, epochs = snapshot.reading, snapshot.reading.objective, snapshot.reading.study.budget.epochs
-    floor, rungs, ended = snapshot.floor, snapshot.rungs, snapshot.progress
+    floor, rungs, ended = snapshot.floor, snapshot.rungs, (snapshot.progress, *sorted(snapshot.reading.vetoed))
     events, valued = snapshot.measurements
 
     def history() -> Children:
@@ -112,7 +121,7 @@ def _figures(snapshot: Snapshot) -> dict[str, Children]:
         name = "curves-beside"
         found[name] = snapshot.once(name, (beside, events, ended, epochs), lambda: curves(beside, name))
     found["importances"] = snapshot.once("importances", told, lambda: _mattered(snapshot))
-    found["parallel"] = snapshot.once("parallel", (ended[0], told), parallel)
+    found["parallel"] = snapshot.once("parallel", (snapshot.progress[0], told), parallel)
     found["ends"] = snapshot.once("ends", ended, lambda: plot(figures.ends(snapshot.trials), "ends"))
     found["load"] = snapshot.once("load", ended, lambda: plot(figures.load(frames.load(reading)), "load"))
     return found

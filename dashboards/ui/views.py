@@ -55,9 +55,7 @@ class Snapshot:
     ) -> None:  # fmt: skip
         self.home, self.reading, self.version, self.holder, self.told = home, reading, version, holder, told
         self._kept = kept
-        self.counted = sum(row.end in ("done", "pruned", "died") for row in reading.rows)
-        over = self.counted >= reading.study.budget.trials
-        self.state = "running" if holder else "finished" if over else "interrupted"
+        self.state = "running" if holder else "finished" if reading.over else "interrupted"
 
     @cached_property
     def trials(self) -> pd.DataFrame:

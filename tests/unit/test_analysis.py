@@ -240,6 +240,19 @@ def test_a_trial_that_goes_on_is_running_and_an_interrupted_one_waits(tmp_path: 
     ledger.close()
 
 
+def test_a_search_is_over_where_any_bound_of_its_budget_was_met(tmp_path: Path) -> None:
+    made = study(trials=8)
+    epochs = made.model_copy(update={"budget": made.budget.model_copy(update={"epochs_total": 20})})
+    home = search(tmp_path / "epochs", epochs, lambda number, params: Fate(values={9: 1.0}))
+    found = analysis.summary(home)
+    assert (found.counts["done"], found.over) == (3, True)
+    made.save(home.study)
+    open_ledger(home, made).close()  # the budget has grown
+    assert not analysis.summary(home).over
+    by_trials = search(tmp_path / "trials", made, lambda number, params: Fate(values={9: 1.0}))
+    assert analysis.summary(by_trials).over
+
+
 def test_epochs_repeated_after_an_interruption_are_counted(tmp_path: Path) -> None:
     made = study(trials=1)
     home = search(tmp_path / "home", made, lambda number, params: Fate(end=None, epochs=4))

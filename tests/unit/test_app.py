@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from app_homes import app_of, draw, finished, texts
-from searched import Fate, open_ledger, study, train
+from searched import Fate, open_ledger, search, study, train
 
 from dashboards.app import Site
 from hpo.errors import RequestError
@@ -32,6 +32,16 @@ def test_overview_says_how_the_search_stands(home: Home) -> None:
     assert "Trial 7" in text  # the best
     assert "1e-04 to 0.1" in text or "0.0001 to 0.1" in text  # the space
     assert "None" not in text
+
+
+def test_a_search_that_used_its_epochs_is_finished(tmp_path: Path) -> None:
+    made = study(trials=8)
+    bounded = made.model_copy(update={"budget": made.budget.model_copy(update={"epochs_total": 20})})
+    home = search(tmp_path / "home", bounded, lambda number, params: Fate(values={9: 1.0}))
+    text = shown(Site([home]), "/0/overview")
+    assert "3 of 8" in text
+    assert "finished" in text
+    assert "interrupted" not in text
 
 
 def test_a_trial_has_its_parameters_its_cause_and_its_samples(home: Home) -> None:

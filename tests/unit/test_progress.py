@@ -19,7 +19,8 @@ from hpo.progress import Display, packed, printable, summary_table
 STATUS: dict[str, Any] = {
     "budget": 64, "done": 5, "pruned": 18, "died": 1, "lost": 0, "running": 2, "waiting": 0, "queued": 1,
     "best_trial": 23, "best_value": 94.2568, "best_params": {}, "floor": 80.125, "epochs": 222, "repeated": 0,
-    "seconds": 300.0, "over": False, "stopped": "", "notes": (), "draining": False,
+    "epochs_left": None, "seconds_left": None, "seconds": 300.0, "over": False, "stopped": "", "notes": (),
+    "draining": False,
 }  # fmt: skip
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
@@ -120,6 +121,16 @@ def test_what_is_not_known_is_not_shown_and_stopping_is(clock: Clock) -> None:
     text = " ".join(drawn(60, STATUS | {"draining": True, "floor": None}, clock=clock))
     assert "stopping: checkpoints are being written ..." in text
     assert "real rows" not in text
+
+
+def test_the_time_left_is_that_to_the_first_bound_of_the_budget(clock: Clock) -> None:
+    def told(**bounds: float) -> str:
+        return "  ".join(drawn(200, STATUS | bounds, LATER | {"epochs": 222 + 60} | bounds, clock=clock))
+
+    assert "5:40 left" in told()
+    assert "1:30 left" in told(seconds_left=90.0)
+    assert "5:40 left" in told(seconds_left=900.0)
+    assert "0:30 left" in told(seconds_left=90.0, epochs_left=30)
 
 
 def test_parts_are_packed_into_lines_without_breaking_one() -> None:
