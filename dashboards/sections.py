@@ -15,6 +15,7 @@ from hpo.analysis import Reading, Summary
 from hpo.effects import CONFOUNDED, Effect
 from hpo.errors import RequestError
 from hpo.home import Home
+from hpo.messages import COUNTED
 from hpo.progress import clock, comparison
 from hpo.selected import Interval, Selection
 from hpo.study import Study
@@ -30,7 +31,7 @@ TEXT_BYTES = 20_000  # of a sheet of text
 
 def head(summary: Summary, now: datetime) -> str:
     counts = summary.counts
-    ended = sum(counts[end] for end in ("done", "pruned", "died"))
+    ended = sum(counts[end] for end in COUNTED)
     running = counts["running"] + counts["waiting"]
     state = "finished" if summary.over else "under way or interrupted"
     tiles = {

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hpo import parts
 from hpo.errors import RequestError, SearchFailed
+from hpo.event_log import EventLog
 from hpo.home import Home, second_driver
+from hpo.messages import COUNTED, Event
 from hpo.mirror import Ending
 from hpo.pruning import make_pruner
 from hpo.samplers import make_sampler
+from hpo.server import StudyServer
 from hpo.study import Objective, Study
 from hpo.tracking import Figures, Tracker
 
@@ -31,11 +35,13 @@ HOLDER_SECONDS = 8.0  # a killed driver's server needs some seconds to die with 
 TRACKING_SECONDS = 60.0  # for what the tracker has not written when the search ends
 HURRIED_SECONDS = 2.0  # the same, after a second Ctrl-C
 
-# Ray reads these when it is imported. Tune's own loggers, snapshots and signal handler would only be in the way.
+# Ray reads these when it is imported. Tune's own loggers, snapshots and signal handler would only be in the way. Its
+# workers would run at niceness 15: docs/decisions/2026-11-30-priorities.md has what that costs beside other work.
 _RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table of its own at any verbosity
     "RAY_ENABLE_AUTO_CONNECT": "0",  # what is left of Tune when Ray is gone must not start another
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
@@ -92,32 +98,34 @@ def search(
     _wait_for_holder(place)
     direction, sha256 = check(study).direction, parts.data_hash(study)
     place.check_data(sha256)
-    driver = _driver(address)
     ending: Ending = "stopped"
     patience = TRACKING_SECONDS
     tracker = Tracker(study, place, figures=figures)
     try:
-        outcome = driver.run(
-            study,
-            place,
-            direction=direction,
-            data=sha256,
-            address=address,
-            on_status=on_status,
-            on_open=tracker.start,
-        )
-        if not outcome.status["stopped"]:
-            ending = "interrupted" if outcome.interrupted else "finished"
+        status, interrupted = _used_up(study, place, direction=direction, data=sha256), False
+        if status is not None:
+            tracker.start()
+        else:
+            outcome = _driver(address).run(
+                study,
+                place,
+                direction=direction,
+                data=sha256,
+                address=address,
+                on_status=on_status,
+                on_open=tracker.start,
+            )
+            status, interrupted = outcome.status, outcome.interrupted
+        if not status["stopped"]:
+            ending = "interrupted" if interrupted else "finished"
     except KeyboardInterrupt:
         ending, patience = "interrupted", HURRIED_SECONDS
         raise
     finally:
         unsynced = tracker.end(ending, timeout=patience) if tracker.started else 0
     if ending == "stopped":
-        raise SearchFailed(f"The search stopped. {outcome.status['stopped']}")
-    return Result(
-        study=study, home=place.path, status=outcome.status, interrupted=outcome.interrupted, unsynced=unsynced
-    )
+        raise SearchFailed(f"The search stopped. {status['stopped']}")
+    return Result(study=study, home=place.path, status=status, interrupted=interrupted, unsynced=unsynced)
 
 
 @contextmanager
@@ -137,6 +145,23 @@ def check(study: Study) -> Objective:
     make_pruner(study.pruner, epochs=study.budget.epochs)
     make_sampler(study.sampler, space=parts.space_of(study), seed=study.seed)
     return objective
+
+
+def _used_up(
+    study: Study, home: Home, *, direction: Literal["minimize", "maximize"], data: str | None
+) -> dict[str, Any] | None:
+    """Return the last status of a search whose trials have all ended: Ray is not started for nothing. Else None."""
+    ended = {record.trial for record in EventLog(home).read()[0] if isinstance(record, Event) and record.end in COUNTED}
+    if len(ended) < study.budget.trials:
+        return None
+    values = study.model_dump(mode="json")
+    server = StudyServer(values, str(home.path), direction=direction, data=data, workers=1, run=f"hpo-{uuid.uuid4()}")
+    if (fault := server.ready()) is not None:
+        at_request, cause = fault
+        raise (RequestError if at_request else SearchFailed)(cause)
+    over = server.over()
+    status = server.close()
+    return status if over else None
 
 
 def _driver(address: str | None) -> ModuleType:

@@ -14,6 +14,7 @@ Params = dict[str, bool | int | float | str]
 
 End = Literal["done", "pruned", "died", "lost"]
 ENDS: tuple[str, ...] = get_args(End)
+COUNTED = ("done", "pruned", "died")  # ends that count against the budget: a lost trial is replaced
 
 # What is reported beside a metric, such as `metric.floor`: what a metric of samples says of real rows that no model saw
 # and of the training rows, and what one of text says of a 5-gram model.

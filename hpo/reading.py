@@ -17,7 +17,7 @@ import optuna
 
 from hpo.event_log import EventLog
 from hpo.home import Home
-from hpo.messages import Event, Record, Start
+from hpo.messages import COUNTED, Event, Record, Start
 from hpo.rows import Records, TrialRow, read_ledger, row_of
 from hpo.study import Objective, Study
 from hpo.vetoes import vetoed
@@ -68,8 +68,8 @@ class Reading:
 
     @property
     def counted(self) -> int:
-        """How many trials count against the budget: a lost one is replaced."""
-        return sum(row.end in ("done", "pruned", "died") for row in self.rows)
+        """How many trials count against the budget."""
+        return sum(row.end in COUNTED for row in self.rows)
 
     @property
     def over(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a thread that writes to MLflow needs of its process: one writer, settings, silence, a low priority, and facts.
+"""What a thread that writes to MLflow needs of its process: one writer, settings, silence, and facts.
 
 Whatever is changed for the process is changed inside a context and taken back. Imports errors and the home's paths; no
 MLflow, so that the settings are in force before it is there.
@@ -13,14 +13,11 @@ import logging
 import os
 import platform
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 
 from hpo.errors import RequestError
 from hpo.home import Home
-
-NICENESS = 10  # training goes first on a busy machine
 
 
 @contextlib.contextmanager
@@ -68,13 +65,6 @@ def silence() -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.removeFilter(from_elsewhere)
-
-
-def step_back() -> None:
-    """Let training go first where the machine is busy. Linux alone gives a thread a priority of its own."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def versions() -> dict[str, str]:

@@ -28,7 +28,7 @@ from hpo.mlflow_runs import attach as attach_to_study
 from hpo.study import Study
 from hpo.study_files import Figures as Figures
 from hpo.study_files import StudyFiles
-from hpo.surroundings import environment, only_writer, silence, step_back
+from hpo.surroundings import environment, only_writer, silence
 from hpo.system_metrics import SystemMetrics
 
 FLUSH_SECONDS = 1.0
@@ -82,7 +82,6 @@ class Tracker:
         return self._mirror.give_up(ending)
 
     def _run(self) -> None:
-        step_back()
         pause = FLUSH_SECONDS
         with self._mirror:
             while True:

@@ -6,7 +6,6 @@ import itertools
 import logging
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from hpo.messages import Event, Record, Start
 from hpo.mlflow_client import connect
 from hpo.mlflow_runs import STATUS_OF_END
 from hpo.study import Budget, Objective, Study
-from hpo.surroundings import NICENESS, only_writer
+from hpo.surroundings import only_writer
 from hpo.tracking import Tracker, sync
 
 _home_numbers = itertools.count()
@@ -487,24 +486,6 @@ def test_an_answer_lost_on_the_way_is_made_good_by_the_same_search(study: Study,
     assert tracker.end("finished", timeout=30) == 0
     assert tracker.calls == len(recording.names)
     assert len(mirrored(home, client)) == 6
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a priority for one thread is Linux only")
-def test_training_goes_before_tracking(study: Study, home: Home) -> None:
-    seen: list[int] = []
-
-    def note(uri: str) -> Any:
-        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-        raise ConnectionError
-
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    append(home, search_records())
-    tracker = Tracker(study, home, connect=note)
-    tracker.start()
-    wait_for(lambda: seen != [])
-    tracker.end("finished", timeout=30)
-    assert seen[0] == max(own, NICENESS)
-    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 def test_a_store_that_hangs_is_left_behind_and_written_to_no_more(study: Study, home: Home, client: Any) -> None:
