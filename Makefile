@@ -4,6 +4,9 @@ STUDY ?= digits-vae
 BIN := .venv/bin
 
 .PHONY: search test test-slow test-gpu lint format clean
+# Files that run for minutes come first, so that none is left alone at the end.
+LONG := tests/end_to_end/test_readme.py tests/faults/test_kills.py tests/end_to_end/test_search.py
+RUN := $(wildcard tests/end_to_end/test_*.py tests/faults/test_*.py tests/browser/test_*.py)
 export RAY_USAGE_STATS_ENABLED = 0
 
 search: .venv/installed
@@ -12,7 +15,7 @@ search: .venv/installed
 # Files side by side: a test needs one core, and one of a search waits for processes to start most of the time.
 test: .venv/installed-test
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/contracts tests/unit
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/end_to_end tests/faults tests/browser
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(LONG) $(filter-out $(LONG),$(RUN))
 
 test-slow: .venv/installed-test
 	$(BIN)/pytest -m slow

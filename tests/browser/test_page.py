@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from app_homes import EVIL, TOKEN, finished
+from looks import FAINT, REACHABLE
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from searched import Fate, open_ledger, study, train
 from searches import SMALL, Search
@@ -27,7 +29,10 @@ from hpo.home import Home
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium, or set CHROMIUM to one")
 
-PATHS = ("overview", "trials", "trial/0", "trial/2", "samples", "samples?step=all", "winner")
+PAGES = (
+    *(f"/0/{page}" for page in ("overview", "trials", "trial/0", "trial/2", "samples", "samples?step=all", "winner")),
+    "/compare",
+)
 WAIT_MS = 30_000
 expect.set_options(timeout=WAIT_MS)
 
@@ -115,9 +120,11 @@ def seen(browser: Browser, served: Served) -> Iterator[Seen]:
     yield from _seen(browser, served.address)
 
 
-def _seen(browser: Browser, address: str, *, width: int = 1280) -> Iterator[Seen]:
+def _seen(
+    browser: Browser, address: str, *, width: int = 1280, scheme: Literal["light", "dark"] = "light"
+) -> Iterator[Seen]:
     """Yield a fresh browser profile at the page; whatever went wrong in it fails the test."""
-    context = browser.new_context(viewport={"width": width, "height": 844})
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     made = Seen(context, address)
     yield made
     context.close()
@@ -129,17 +136,18 @@ def numbers(page: Page) -> list[int]:
     return [int(text) for text in page.locator("#blocks tbody tr td:first-child").all_inner_texts()]
 
 
-@pytest.mark.parametrize("path", [*(f"/0/{path}" for path in PATHS), "/compare", "/1/overview", "/nowhere/at/all"])
-def test_every_page_opens_without_a_complaint(seen: Seen, path: str) -> None:
-    page = seen.open(path)
-    expect(page.locator("h1")).not_to_be_empty()
-    graphs = page.locator(".js-plotly-plot")
-    if path.endswith("overview"):
-        expect(graphs.first.locator(".main-svg").first).to_be_visible()
-    page.wait_for_timeout(1500)  # a poll or two
-    for picture in page.locator("#blocks img").all():
-        assert picture.get_attribute("alt")
-        assert picture.evaluate("picture => picture.complete && picture.naturalWidth > 0")
+def test_every_page_opens_without_a_complaint(seen: Seen) -> None:
+    for path in (*PAGES, "/1/overview", "/nowhere/at/all"):
+        page = seen.open(path)
+        expect(page.locator("h1")).not_to_be_empty()
+        graphs = page.locator(".js-plotly-plot")
+        if path.endswith("overview"):
+            expect(graphs.first.locator(".main-svg").first).to_be_visible()
+        page.wait_for_timeout(1500)  # a poll or two
+        for picture in page.locator("#blocks img").all():
+            assert picture.get_attribute("alt")
+            assert picture.evaluate("picture => picture.complete && picture.naturalWidth > 0")
+        assert seen.wrong == [], path
 
 
 def test_a_table_is_sorted_filtered_and_turned(seen: Seen) -> None:
@@ -206,31 +214,61 @@ def test_hostile_text_is_shown_as_text(seen: Seen) -> None:
 
 
 def test_the_keyboard_reaches_everything(seen: Seen) -> None:
-    page = seen.open("/0/trials")
-    reached = set()
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        place = page.evaluate(
-            """() => { const at = document.activeElement, style = getComputedStyle(at);
-            return [at.tagName, (at.innerText || at.id || "").trim(), style.outlineStyle, style.outlineWidth]; }"""
+    for path in PAGES:
+        page = seen.open(path)
+        page.wait_for_timeout(800)
+        wanted = page.evaluate(REACHABLE)
+        assert wanted > 5
+        for _ in range(wanted + 5):
+            page.keyboard.press("Tab")
+            place = page.evaluate(
+                """() => { const at = document.activeElement, style = getComputedStyle(at); at.dataset.reached = "yes";
+                return [at.tagName, (at.innerText || at.id || "").trim(), style.outlineStyle]; }"""
+            )
+            assert place[0] in ("BODY", "AUDIO") or place[2] != "none", f"{path}: {place} has no visible focus"
+        missed = page.evaluate(
+            """() => [...document.querySelectorAll("[data-wanted]")].filter(at => !at.dataset.reached)
+            .map(at => at.outerHTML.slice(0, 200))"""
         )
-        assert place[2] != "none", f"{place} has no visible focus"
-        reached.add((place[0], place[1].split("\n")[0]))
-    assert {("A", "Overview"), ("A", "Samples"), ("A", "Compare"), ("INPUT", "trials-filter"), ("A", "value"),
-            ("A", "0"), ("BUTTON", "take")} <= reached  # fmt: skip
-    page.keyboard.press("Enter")  # wherever it stands: nothing breaks
+        assert missed == [], path
+
+
+def test_a_link_is_followed_by_the_keyboard(seen: Seen) -> None:
     page = seen.open("/0/trials")
     page.locator("tbody a").first.focus()
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Trial 0 of toy")
 
 
-@pytest.mark.parametrize("path", [*(f"/0/{path}" for path in PATHS), "/compare"])
-def test_a_phone_needs_no_scrolling_sideways(browser: Browser, served: Served, path: str) -> None:
+def test_a_sound_is_played(seen: Seen) -> None:
+    page = seen.open("/0/trial/3")
+    sound = page.locator("#blocks audio")
+    expect(sound).to_have_count(1)
+    told = sound.evaluate(
+        """async sound => { sound.muted = true; await sound.play();
+        await new Promise(ended => { sound.onended = ended; }); return [sound.duration, sound.error]; }"""
+    )
+    assert told == [pytest.approx(0.1), None]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(
+    browser: Browser, served: Served, scheme: Literal["light", "dark"]
+) -> None:
+    """WCAG 2.1, success criterion 1.4.3: 4.5 to 1, and 3 to 1 where text is large."""
+    for watcher in _seen(browser, served.address, scheme=scheme):
+        for path in PAGES:
+            page = watcher.open(path)
+            page.wait_for_timeout(800)
+            assert page.evaluate(FAINT) == [], path
+
+
+def test_a_phone_needs_no_scrolling_sideways(browser: Browser, served: Served) -> None:
     for phone in _seen(browser, served.address, width=390):
-        page = phone.open(path)
-        page.wait_for_timeout(800)
-        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        for path in PAGES:
+            page = phone.open(path)
+            page.wait_for_timeout(800)
+            assert page.evaluate("document.documentElement.scrollWidth") == 390, path
 
 
 def test_a_page_left_open_grows_with_the_search(browser: Browser, tmp_path: Path) -> None:

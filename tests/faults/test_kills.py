@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from searches import SMALL, Search, assert_exact, hpo, shown
 
-TRIALS, EPOCHS, CHECKPOINT_SECONDS, WORKERS = 6, 60, 1.0, 2
+TRIALS, EPOCHS, CHECKPOINT_SECONDS, WORKERS = 4, 60, 1.0, 2
 STUDY: dict[str, Any] = SMALL | {
     "budget": {"trials": TRIALS, "epochs": EPOCHS},
     # One structure, so that an epoch takes about as long in every trial.
@@ -56,6 +56,7 @@ def test_a_killed_driver_resumes_with_exact_totals(tmp_path: Path) -> None:
     _assert_runs_closed(search)
 
 
+@pytest.mark.slow  # test_kills_company.py kills both in a stack
 @pytest.mark.parametrize("title", ["ray::ResourceTrainable.train", "ray::StudyServer"])
 def test_a_killed_worker_or_server_is_survived_by_the_search(tmp_path: Path, title: str) -> None:
     search = Search(tmp_path, STUDY)

@@ -18,7 +18,7 @@ def ends(search: Search, trial: int) -> list[Event]:
 
 def test_a_veto_from_outside_stops_a_running_trial_and_the_search_goes_on(tmp_path: Path) -> None:
     study = SMALL | {
-        "budget": {"trials": 3, "epochs": EPOCHS},
+        "budget": {"trials": 2, "epochs": EPOCHS},
         "space": {"base": "vae", "width": 256, "depth": 2, "batch_size": 64},
         "pruner": "none",
     }
@@ -29,7 +29,7 @@ def test_a_veto_from_outside_stops_a_running_trial_and_the_search_goes_on(tmp_pa
     assert (end.end, end.cause) == ("pruned", "veto: its samples are blurred")
     assert 0 < end.step < EPOCHS
     assert search.finish(seconds=600) == 0, search.output
-    found = assert_exact(search, trials=3, epochs=EPOCHS)
+    found = assert_exact(search, trials=2, epochs=EPOCHS)
     assert (found["counts"]["pruned"], found["counts"]["lost"]) == (1, 0)
     assert found["best"]["trial"] != trial
     last = max(event.step for event in search.events() if event.trial == trial)
