@@ -23,7 +23,9 @@ FAINT: Final = """() => {
         if (!text || !at.checkVisibility({opacityProperty: true}) || at.closest("script, style")) continue;
         const style = getComputedStyle(at), svg = at.closest("svg");
         const ink = parts(svg ? style.fill : style.color);
-        const [a, b] = [light(ink), light(behind(svg ? svg.closest("div") : at))];
+        // A figure is two drawings, one on the other, and the lower one is the paper.
+        const paper = svg && svg.closest(".svg-container")?.querySelector("svg");
+        const [a, b] = [light(ink), light(behind(paper || at))];
         const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
         if (ratio < (parseFloat(style.fontSize) >= 24 ? 3 : 4.5))
             found.add(`${text.slice(0, 40)}: ${ratio.toFixed(2)} of ${svg ? style.fill : style.color}`);
