@@ -23,6 +23,7 @@ STUDY: dict[str, Any] = SMALL | {
 }
 
 
+@pytest.mark.slow  # tests/faults/test_kills_company.py runs a stack under Ray, tests/unit the same values in a crew
 def test_a_fused_search_gives_every_trial_the_values_it_has_alone(tmp_path: Path) -> None:
     search = Search(tmp_path, STUDY | {"fuse": 8})
     assert search.finish() == 0, search.output

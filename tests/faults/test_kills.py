@@ -1,4 +1,7 @@
-"""Real kills under Ray: driver, worker, server, and signals; then the same command, and exact totals."""
+"""Real kills under Ray: driver, worker, server, and signals; then the same command, and exact totals.
+
+test_kills_company.py kills all of them in a stack; those of trials by themselves are for `make test-slow`.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,7 @@ def assert_little_repeated(search: Search, found: dict[str, Any], *, kills: int)
     assert found["epochs_repeated"] <= bound, (found["epochs_repeated"], bound)
 
 
+@pytest.mark.slow
 def test_a_killed_driver_resumes_with_exact_totals(tmp_path: Path) -> None:
     search = Search(tmp_path, STUDY)
     search.wait_for(lambda: underway(search), what="two trials underway")
@@ -56,7 +60,7 @@ def test_a_killed_driver_resumes_with_exact_totals(tmp_path: Path) -> None:
     _assert_runs_closed(search)
 
 
-@pytest.mark.slow  # test_kills_company.py kills both in a stack
+@pytest.mark.slow
 @pytest.mark.parametrize("title", ["ray::ResourceTrainable.train", "ray::StudyServer"])
 def test_a_killed_worker_or_server_is_survived_by_the_search(tmp_path: Path, title: str) -> None:
     search = Search(tmp_path, STUDY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from searches import SMALL, Search, assert_exact, shown
 
 from hpo.messages import Event
@@ -16,6 +17,7 @@ def ends(search: Search, trial: int) -> list[Event]:
     return [event for event in search.events() if event.trial == trial and event.end]
 
 
+@pytest.mark.slow  # tests/browser/test_page.py vetoes trials that run, by the page
 def test_a_veto_from_outside_stops_a_running_trial_and_the_search_goes_on(tmp_path: Path) -> None:
     study = SMALL | {
         "budget": {"trials": 2, "epochs": EPOCHS},
