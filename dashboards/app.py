@@ -30,6 +30,7 @@ from hpo.errors import HpoError
 from hpo.home import Home
 
 TICK_MS = 1000
+LATER = ""  # the version of a page of which something is still to be sent
 PAGES = {"overview": "Overview", "trials": "Trials", "samples": "Samples", "winner": "Winner"}
 ALL_HOMES = "all"
 
@@ -168,7 +169,12 @@ def _add_reading(app: Dash, site: Site, access: Guard) -> None:
             parts = [no_update if known.get(name) == found[name] else page.blocks[name] for name in there]
             title = no_update if before.get("title") == page.title else page.title
             return [title, top, no_update, parts, now]
-        whole = [html.Section(children, id={"block": name}, className=f"block {name.rpartition('-')[0] or name}")
+        # A browser takes seconds to draw all figures of a page: where it comes new, text is there meanwhile.
+        later = [] if before else [name for name, children in page.blocks.items() if _has_figure(children)]
+        if later:
+            now |= {"version": LATER, "blocks": found | dict.fromkeys(later, LATER)}
+        whole = [html.Section([] if name in later else children, id={"block": name},
+                              className=f"block {name.rpartition('-')[0] or name}")
                  for name, children in page.blocks.items()]  # fmt: skip
         return [page.title, top, whole, [no_update] * len(there), now]
 
@@ -247,6 +253,15 @@ def _etag(children: Children) -> str:
     """Return a short text that differs where what is drawn differs."""
     text = json.dumps(children, cls=PlotlyJSONEncoder, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def _has_figure(children: object) -> bool:
+    """Return whether a browser has a figure to draw for these."""
+    if isinstance(children, dcc.Graph):
+        return True
+    if isinstance(children, Component):
+        return _has_figure(getattr(children, "children", None))
+    return isinstance(children, list | tuple) and any(map(_has_figure, children))
 
 
 def _nothing(said: str) -> Page:

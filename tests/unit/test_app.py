@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from app_homes import app_of, draw, finished, texts
+from app_homes import HOST, app_of, draw, finished, texts
 from searched import Fate, open_ledger, search, study, train
 
 from dashboards.app import Site
@@ -123,6 +124,14 @@ def test_only_what_changed_is_sent(tmp_path: Path) -> None:
     seen = first["seen"]["data"]
     there = list(seen["blocks"])
     assert len(first["blocks"]["children"]) == len(there)
+    # Text comes first, and the figures when the browser asks again.
+    assert seen["version"] != client.get("/version/0", headers={"Host": HOST}).get_json()
+    figures = draw(client, "/0/overview", seen=seen, there=there)
+    sent = {json.loads(key)["block"] for key in figures if key.startswith("{")}
+    assert {"history", "curves", "ends"} <= sent
+    assert not {"state", "best", "space"} & sent
+    seen = figures["seen"]["data"]
+    assert seen["version"] == client.get("/version/0", headers={"Host": HOST}).get_json()
     # Nothing has changed: the browser is sent no block.
     again = draw(client, "/0/overview", seen=seen, there=there)
     assert set(again) == {"seen"}
