@@ -30,7 +30,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hpo.errors import RequestError, SearchFailed
 from hpo.group import Group
 from hpo.home import Home
-from hpo.server import StudyServer
+from hpo.server import StudyServer, refuse
 from hpo.study import Study
 from hpo.wire import ServerGone, ServerHandle
 
@@ -304,8 +304,5 @@ def _start_server(
         folder=os.getcwd(),
     )
     server = ServerHandle(actor)
-    fault = server.call("ready")
-    if fault is not None:
-        at_request, cause = fault
-        raise (RequestError if at_request else SearchFailed)(cause)
+    refuse(server.call("ready"))
     return server

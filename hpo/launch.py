@@ -24,7 +24,7 @@ from hpo.messages import COUNTED, Event
 from hpo.mirror import Ending
 from hpo.pruning import make_pruner
 from hpo.samplers import make_sampler
-from hpo.server import StudyServer
+from hpo.server import StudyServer, refuse
 from hpo.study import Objective, Study
 from hpo.tracking import Figures, Tracker
 
@@ -156,9 +156,7 @@ def _used_up(
         return None
     values = study.model_dump(mode="json")
     server = StudyServer(values, str(home.path), direction=direction, data=data, workers=1, run=f"hpo-{uuid.uuid4()}")
-    if (fault := server.ready()) is not None:
-        at_request, cause = fault
-        raise (RequestError if at_request else SearchFailed)(cause)
+    refuse(server.ready())
     over = server.over()
     status = server.close()
     return status if over else None

@@ -1,6 +1,7 @@
 """What the person at the terminal sees of a running search: one live line and a bar, or plain lines in a log.
 
-Pure display: it is handed the status figures and knows nothing of where they come from. Imports Rich alone.
+Pure display: it is handed the status figures and knows nothing of where they come from. Imports Rich, and which ends
+count.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from hpo.messages import COUNTED
 
 if TYPE_CHECKING:
     from hpo.analysis import Summary, TrialSummary
@@ -139,12 +142,12 @@ def packed(parts: Sequence[str], *, width: int, first: int) -> list[str]:
 
 def counted(status: Mapping[str, Any]) -> int:
     """Return how many trials count against the budget."""
-    return int(status["done"] + status["pruned"] + status["died"])
+    return sum(int(status[end]) for end in COUNTED)
 
 
 def ends(status: Mapping[str, Any]) -> str:
     """Return the ends so far in words; lost trials only where there are any."""
-    shown = [f"{status[end]} {end}" for end in ("done", "pruned", "died")]
+    shown = [f"{status[end]} {end}" for end in COUNTED]
     return ", ".join(shown + ([f"{status['lost']} lost"] if status["lost"] else []))
 
 

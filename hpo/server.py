@@ -35,6 +35,13 @@ IN_FLIGHT_SHARE = 8
 _DRAIN = {"free": [], "place": [], "over": True, "drain": True, "fits": 0}
 
 
+def refuse(fault: tuple[bool, str] | None) -> None:
+    """Raise what `StudyServer.ready` says is at fault, RequestError or SearchFailed; nothing where all is well."""
+    if fault is not None:
+        at_request, cause = fault
+        raise (RequestError if at_request else SearchFailed)(cause)
+
+
 class StudyServer:
     """Holds one study. `run` names this driver's life: groups of an earlier run are gone, those of this one live on.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from optuna.trial import Trial
 
 from hpo.ends import Seen
-from hpo.messages import Event, Params, Start
+from hpo.messages import COUNTED, Event, Params, Start
 from hpo.rows import Stay
 
 KEPT = 10  # of the done trials, the best so many keep their weights
@@ -97,8 +97,8 @@ class Tally:
         return [account for account in self.open() if account.stay.count == 0]
 
     def num_counted(self) -> int:
-        """Trials that count against the budget: a lost one is replaced."""
-        return self.ended["done"] + self.ended["pruned"] + self.ended["died"]
+        """Trials that count against the budget."""
+        return sum(self.ended[end] for end in COUNTED)
 
     def best(self) -> Account | None:
         """The best done trial that is not vetoed, of those that keep all constraints while there is one."""
